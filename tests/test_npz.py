@@ -209,6 +209,8 @@ def test_commands_take_an_archive(
     capsys.readouterr()
     assert main(["train", "mlp", "--dataset", f"npz:{file}", *out]) == 2
     assert "holds test images only" in capsys.readouterr().err
+    assert main(["data", "show", f"npz:{file}", "--out", str(tmp_path / "samples")]) == 0
+    assert "npz, 0 + 360 images" in capsys.readouterr().out
     np.savez(file, images=BYTES, labels=LABELS)
     assert main(["train", "mlp", "--dataset", f"npz:{file}", "--epochs", "1", *out]) == 0
     assert main(["data", "show", f"npz:{file}", "--out", str(tmp_path / "samples")]) == 0

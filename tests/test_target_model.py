@@ -390,6 +390,25 @@ def test_a_function_makes_the_same_network_each_time(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_the_folder_that_code_is_named_from_makes_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from torch import nn\n\ndef make():\n"
+    code += "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    (tmp_path / "below").mkdir()
+    (tmp_path / "flat_net.py").write_text(code)
+    line = f"attack noise --dataset digits --image 0 --eps 0 --out {tmp_path}/s --name a --model"
+    monkeypatch.chdir(tmp_path)
+    assert main([*line.split(), "flat_net.py:make"]) == 0
+    monkeypatch.chdir("below")
+    capsys.readouterr()
+    assert main([*line.split(), "../flat_net.py:make"]) == 0
+    assert "is finished already" in capsys.readouterr().out
+    Path("flat_net.py").write_text(code.replace("(784, 10)", "(784, 10, bias=False)"))
+    assert main([*line.split(), "flat_net.py:make"]) == 2
+    assert "holds another run (network" in capsys.readouterr().err
+
+
 def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     place: Path,
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from advlab.config.base import identity_of
+from advlab.config.references import names_code
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.runs.files import IDENTITY, write_text
@@ -118,9 +119,14 @@ class Identity:
             a, b = (
                 options.get(name, defaults.get(name)) for options in (other.options, self.options)
             )
-            if a != b:
+            if _without_place(a) != _without_place(b):
                 differences.append(f"{name} {_word(a)} there, {_word(b)} here")
         return differences
+
+
+def _without_place(value: object) -> object:
+    """An option's value, of a user's own code without its folder: ``contents`` holds its hash."""
+    return Path(value).name if isinstance(value, str) and names_code(value) else value
 
 
 def _word(value: object) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from advlab.config.options.run import DataCommandOptions, DataOptions
+from advlab.config.options.run import DataCommandOptions, DataOptions, LoadOptions
 from advlab.config.options.text import TextOptions
 from advlab.config.references import dataset_title
 from advlab.data import load_images, load_texts
@@ -43,7 +43,7 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
         )
     else:
         data = load_images.load(
-            DataOptions(
+            LoadOptions(
                 dataset=name,
                 data_dir=options.data_dir,
                 split_seed=options.split_seed,
@@ -119,18 +119,20 @@ def _description(data: ImageSet | TextSet) -> str:
 
 
 def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
-    """Draw random training images: a row per class, or one image per class if there are many."""
-    title = f"Training images of {dataset_title(data.name)}, by class"
+    """Draw random training images, or test images where there are no others: a row per class, or
+    one image per class if there are many."""
+    kind, images = ("Training", data.train) if len(data.train) else ("Test", data.test)
+    title = f"{kind} images of {dataset_title(data.name)}, by class"
     if len(data.classes) <= _ROWS:
         rows = {
-            name: _sample_images(data.train, label, _COLUMNS)
-            for label, name in enumerate(data.classes)
+            name: _sample_images(images, label, _COLUMNS) for label, name in enumerate(data.classes)
         }
         save(samples(rows, title, caption), path)
         return
     tiles = [
-        Tile(_sample_images(data.train, label, 1)[0], data.classes[label][:16])
+        Tile(*_sample_images(images, label, 1), data.classes[label][:16])
         for label in range(min(len(data.classes), _MAX_TILES))
+        if bool((images.labels == label).any())
     ]
     save(sheet(tiles, title, caption, columns=10), path)
 

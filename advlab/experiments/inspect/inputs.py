@@ -17,6 +17,7 @@ from advlab.errors import UsageError
 from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
 from advlab.experiments.target_model import TargetModel, named, newest, title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
+from advlab.logs import logger
 from advlab.runs.machine import prepare
 
 
@@ -77,6 +78,7 @@ def load(
             )
         target = named(options)
         target, data = with_images(options, target, device)
+        logger.info(data.introduction())
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"

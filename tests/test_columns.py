@@ -271,7 +271,8 @@ def test_texts_are_used_or_counted(capsys: pytest.CaptureFixture[str]) -> None:
     features = datasets.Features(
         {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
     )
-    labels = [i % 2 for i in range(60)]
+    labels: list[int | None] = [i % 2 for i in range(60)]
+    labels[9] = None
     table = datasets.Dataset.from_dict({"sentence": texts, "label": labels}, features)
     table.to_parquet("texts.parquet")
     assert main(["train", "bow", "--dataset", "parquet:texts.parquet", "--epochs", "1"]) == 0

@@ -316,16 +316,18 @@ def _table(part: columns.Part, text: str, label: str) -> csv.Table:
     labels: list[str] = []
     row = empty = 0
     for batch in part.batches([text, label]):
-        names = columns.labels_of(part, label, batch[label], row + 1)
-        for body, name in zip(batch[text], names, strict=True):
-            row += 1
+        bodies = batch[text]
+        for body in bodies:
             if body is not None and not isinstance(body, str):
                 raise UsageError(f"{part.place}: column {text!r} holds {type(body).__name__}")
-            if body is None or not body.strip():
-                empty += 1
-                continue
-            texts.append(body.strip())
-            labels.append(str(name))
+        blank = {place for place, body in enumerate(bodies) if not (body or "").strip()}
+        names = columns.labels_of(part, label, batch[label], row + 1, unused=blank)
+        for place, (body, name) in enumerate(zip(bodies, names, strict=True)):
+            if place not in blank:
+                texts.append(body.strip())
+                labels.append(str(name))
+        row += len(bodies)
+        empty += len(blank)
     return csv.Table(row, texts, labels, empty, text, label)
 
 

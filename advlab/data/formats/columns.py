@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from advlab.components import optional, suggestion
 from advlab.data import label_names, split_words
-from advlab.data.formats.listing import entries, skipped_remark
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import quiet
@@ -219,6 +218,8 @@ def _of_files(path: Path) -> Table:
         files, others = _parquet_files(path)
         if not files:
             raise UsageError(f"parquet: {path} holds no .parquet files")
+        from advlab.data.formats.listing import skipped_remark  # it loads torch
+
         remarks = skipped_remark(others, path, "Parquet files (.parquet, .pq)", "")
         by_split: dict[str, list[Path]] = {}
         for file in files:
@@ -239,6 +240,8 @@ def _of_files(path: Path) -> Table:
 def _parquet_files(root: Path) -> tuple[list[Path], list[Path]]:
     """The Parquet files of a folder and of its sub-folders, and the other files; hidden ones and
     those of operating systems are neither."""
+    from advlab.data.formats.listing import entries
+
     parquet: list[Path] = []
     others: list[Path] = []
     for path in entries(root):
@@ -514,18 +517,25 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str,
         return {}
 
 
-def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[Any]:
+def labels_of(
+    part: Part, name: str, values: Sequence[Any], first: int, unused: Collection[int] = ()
+) -> list[Any]:
     """The labels of some rows, names where the schema of their file has them.
 
     Args:
         first: number of the first row, from 1, for a refusal.
+        unused: places in ``values`` of rows that are left out, whose label may be missing; None
+            stands for it.
 
     Raises:
         UsageError: a row has no label, or one that is no class.
     """
     names = part.class_names.get(name)
-    labels = []
+    labels: list[Any] = []
     for row, value in enumerate(values, start=first):
+        if row - first in unused:
+            labels.append(None)
+            continue
         if value is None or (isinstance(value, str) and label_names.is_missing(value)):
             raise UsageError(f"{part.place}: row {row:,} has no label in column {name!r}")
         if names is not None and isinstance(value, int):

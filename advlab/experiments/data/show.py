@@ -130,9 +130,9 @@ def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
         save(samples(rows, title, caption), path)
         return
     tiles = [
-        Tile(*_sample_images(images, label, 1), data.classes[label][:16])
+        Tile(pixels, data.classes[label][:16])
         for label in range(min(len(data.classes), _MAX_TILES))
-        if bool((images.labels == label).any())
+        for pixels in _sample_images(images, label, 1)
     ]
     save(sheet(tiles, title, caption, columns=10), path)
 

@@ -87,6 +87,7 @@ def test_images_of_several_sizes_are_scaled(tmp_path: Path) -> None:
             colour = (200 * number, 0, 0)
             Image.new("RGB", (side, 20), colour).save(root / name / f"{side}.png")
     data = load(options("EuroSAT", tmp_path))
+    assert all(one.pixels.is_contiguous() for one in (data.train, data.val, data.test))
     assert (data.shape, data.classes) == ((3, 64, 64), ("Forest", "River"))
     wanted = (200 * data.test.labels)[:, None, None].expand(-1, 64, 64)
     assert torch.equal(data.test.pixels[:, 0].long(), wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,10 @@ class Images:
     def select(self, index: Tensor) -> Images:
         """Return the images at ``index`` (int64, on the CPU), in that order."""
         return Images(self.pixels[index], self.labels[index])
+
+    def contents(self) -> Iterator[bytes]:
+        """The pixels of each image, from which a ``Sketch`` is made."""
+        return (image.contiguous().numpy().tobytes() for image in self.pixels)
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Return the images at ``index`` as float32 in [0, 1] on ``device``.

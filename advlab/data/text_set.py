@@ -49,6 +49,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def contents(self) -> Iterator[bytes]:
+        """The characters of each text, from which a ``Sketch`` is made."""
+        return (text.encode("utf-8", "surrogatepass") for text in self.texts)
+
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Return the word indices of the texts at ``index`` on ``device``.
 

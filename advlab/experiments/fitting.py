@@ -29,6 +29,7 @@ from advlab.experiments.starting import (
     starting_contents,
     starting_network,
 )
+from advlab.experiments.trained_on import check_weights_unseen, sketch_of
 from advlab.logs import logger
 from advlab.metrics.classification import accuracy, majority_accuracy
 from advlab.networks import checkpoint
@@ -97,6 +98,7 @@ def fit_network(
     file = folder / checkpoint.FILE
     objective = objective or Objective(options.label_smoothing)
     _weigh_classes(objective, options, train, len(data.classes))
+    examples = sketch_of(train, options.weights)
 
     def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = ImageClassifierMetadata(
@@ -107,6 +109,7 @@ def fit_network(
             dataset=data.name,
             data=how_loaded(options),
             training=_training_record(options.seed, progress),
+            examples=examples,
         )
         checkpoint.save(file, network, metadata)
 
@@ -173,6 +176,7 @@ def fit_texts(
     file = folder / checkpoint.FILE
     objective = text_objective(options)
     _weigh_classes(objective, options, train, len(data.classes))
+    examples = sketch_of(train)
 
     def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = TextClassifierMetadata(
@@ -184,6 +188,7 @@ def fit_texts(
             dataset=data.name,
             data=load_texts.how_loaded(options),
             training=_training_record(options.seed, progress),
+            examples=examples,
         )
         checkpoint.save(file, with_plain_embedding(network), metadata)
 
@@ -362,6 +367,7 @@ def carry_out_training(
     contents = {"data": data.sha256()}
     if isinstance(data, ImageSet):
         contents |= starting_contents(config.component, config.options)
+        check_weights_unseen(config.options, data)
     experiment = Experiment(
         config=settled,
         contents=contents,

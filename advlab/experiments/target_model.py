@@ -27,6 +27,7 @@ from advlab.networks import checkpoint, code, referenced
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
 from advlab.networks.code_hash import code_hash, refusing_unreadable
+from advlab.networks.metadata import ImageClassifierMetadata
 from advlab.networks.preprocessing import Framing, Preprocessing
 from advlab.networks.weights import check_numbers, check_values, read_state
 from advlab.perturbation.precision import COMPARED, dependable, weak_precision
@@ -95,6 +96,11 @@ class TargetModel:
         if self.trained is not None and not self.runs_code:
             return config.changed(checkpoint=self.place, model=self.record.model)
         return config.changed(model=self.place, checkpoint=None, factory=None)
+
+    @property
+    def metadata(self) -> ImageClassifierMetadata | None:
+        """What its checkpoint says, for a network that advlab trained."""
+        return None if self.trained is None else self.trained.metadata
 
     def introduction(self) -> str:
         """A line about the network: where its weights are from, and its preprocessing."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from safetensors import SafetensorError, safe_open
 
 from advlab.errors import UsageError
+from advlab.networks.sketch import Sketch
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 Shape = tuple[Side, Side, Side]
@@ -28,6 +29,8 @@ class Metadata(BaseModel):
         classes: class names of the data set, by label.
         dataset: the data set that the networks were trained on, as ``--dataset`` names it.
         training: figures of the training, such as epoch, seed and validation accuracy.
+        examples: which examples they were trained on, the text of a ``Sketch``; empty in files of
+            earlier versions, and where that is not recorded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +38,13 @@ class Metadata(BaseModel):
     classes: tuple[str, ...]
     dataset: str
     training: dict[str, JsonValue] = {}
+    examples: str = Field(default="", max_length=50_000)
+
+    @field_validator("examples")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        Sketch.read(text)
+        return text
 
 
 class ImageClassifierMetadata(Metadata):

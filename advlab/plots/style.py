@@ -135,7 +135,7 @@ def wrapped(text: str, width: int) -> str:
 
     So "σ = 0.25" and "5 %" stay on one line.
     """
-    joined = _JOINED.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+    joined = _JOINED.sub(lambda match: match[0].replace(" ", "\u00a0"), text)
     return "\n".join(textwrap.wrap(joined, width)).replace("\u00a0", " ")
 
 

@@ -669,6 +669,7 @@ class TextAttackResult(Result):
         attacked: how many were classified correctly and therefore attacked.
         classes: how many there are.
         network: the network that was attacked.
+        checks_failed: as of ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -692,10 +693,15 @@ class TextAttackResult(Result):
     attacked: int
     classes: int
     network: NetworkRecord
+    checks_failed: dict[str, str] = {}
 
     def context(self) -> str:
         """The attack's budget."""
         return f"at up to {100 * self.max_perturbed:g} % changed words"
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return not_believed(self.checks_failed)
 
     def measured_on(self) -> Examples:
         """The texts that were attacked."""

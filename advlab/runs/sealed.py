@@ -71,7 +71,9 @@ def write_tensors(
     checksum = _checksum(tensors, texts, identity)
     # One entry, since safetensors writes several in an order of its own, another one each time.
     seal = json.dumps({"identity": identity, "sha256": checksum, "values": texts}, sort_keys=True)
-    content = save(dict(tensors), metadata={_SEAL: seal})
+    content = save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={_SEAL: seal}
+    )
     write_atomically(path, lambda file: file.write(content))
 
 

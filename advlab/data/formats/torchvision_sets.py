@@ -162,7 +162,7 @@ def _pixels(parts: list[Any], image_size: int | None) -> list[torch.Tensor]:
     return [
         torch.from_numpy(
             np.concatenate([np.broadcast_to(one, (1, channels, *one.shape[2:])) for one in part])
-        )
+        ).contiguous()
         for part in arrays
     ]
 

@@ -21,6 +21,7 @@ from advlab.experiments.target_model import (
     usable_machine,
     weak_precision_of,
 )
+from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge
@@ -138,6 +139,7 @@ def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     logger.info(f"{name} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
     clean = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
     doubts = chance_check(is_correct(logits, images.labels), logits.shape[1])
+    doubts |= seen_in_training(target.metadata, data, options)
     if takes_gradients:
         doubts |= weak_precision_of(surrogate or target, data, machine, options.precision)
     if target.runs_code:

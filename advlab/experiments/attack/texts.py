@@ -20,6 +20,7 @@ from advlab.config.resolve import Config
 from advlab.data.text_set import TextSet
 from advlab.data.words import tokens
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.attack import text_examples
 from advlab.experiments.attack.text_target import (
     Similarity,
@@ -27,6 +28,7 @@ from advlab.experiments.attack.text_target import (
     similarity_of,
     target_and_texts,
 )
+from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics import smallest
 from advlab.metrics.intervals import with_interval
@@ -137,9 +139,10 @@ def _measure(
             if len(outcomes) % _EVERY == 0:
                 _write_state(folder, outcomes, spent + time.perf_counter() - started)
     seconds = spent + time.perf_counter() - started
+    failed = seen_in_training(target.metadata, data, options)
     lines = [json.dumps(asdict(outcome), ensure_ascii=False) + "\n" for outcome in outcomes]
     write_text(folder / FILE, "".join(lines))
-    result = _result(config, target, similarity, data, outcomes, machine, round(seconds, 3))
+    result = _result(config, target, similarity, data, outcomes, machine, round(seconds, 3), failed)
     _draw(folder, result, target, data, outcomes)
     return result
 
@@ -218,6 +221,7 @@ def _result(
     outcomes: Sequence[Outcome],
     machine: Machine,
     seconds: float,
+    failed: dict[str, str],
 ) -> TextAttackResult:
     attacked = [outcome for outcome in outcomes if not outcome.wrong]
     broken = [outcome for outcome in attacked if outcome.broken]
@@ -248,6 +252,7 @@ def _result(
         attacked=len(attacked),
         classes=len(data.classes),
         network=target.record,
+        checks_failed=failed,
     )
 
 
@@ -319,6 +324,7 @@ def _report(result: TextAttackResult) -> None:
     )
     if result.unchanged:
         logger.info(_unchanged(result, result.unchanged))
+    log_failed(result.checks_failed)
 
 
 def _unchanged(result: TextAttackResult, unchanged: int) -> str:

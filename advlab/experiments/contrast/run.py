@@ -48,6 +48,7 @@ from advlab.experiments.contrast.starting import (
     starting_network_of,
 )
 from advlab.experiments.grid import run_plan
+from advlab.experiments.trained_on import check_weights_unseen
 from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -95,6 +96,8 @@ def run(config: Config) -> Finished[ContrastResult]:
     labelled_parts(options, images)  # refuses fractions without an image of each class
     if options.queue and current().size > 1:
         raise UsageError("contrast --queue: a single process trains with a queue, without torchrun")
+    if start.classifier is not None:
+        check_weights_unseen(start.classifier, data)
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,

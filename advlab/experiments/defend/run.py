@@ -32,6 +32,7 @@ from advlab.experiments.paired import p_text
 from advlab.experiments.starting import check_weights, starting_contents, starting_network
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
+from advlab.experiments.trained_on import check_weights_unseen
 from advlab.logs import indented, logger
 from advlab.metrics.classification import (
     majority_accuracy,
@@ -86,6 +87,7 @@ def run(config: Config) -> Finished[DefendResult]:
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
+    check_weights_unseen(options, data)
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,

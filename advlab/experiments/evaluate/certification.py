@@ -30,6 +30,7 @@ from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
 from advlab.experiments.target_images import loadable, with_images
 from advlab.experiments.target_model import TargetModel, named, newest, title_of
+from advlab.experiments.trained_on import seen_in_training
 from advlab.experiments.workers import Crew, results_of
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -142,6 +143,7 @@ class Certification:
         logits = judge(victim, images.inputs(slice(None)))
         correct = is_correct(logits, images.labels)
         failed = self._checked(victim, images, logits) | chance_check(correct, logits.shape[1])
+        failed |= seen_in_training(self.target.metadata, self.data, options)
         votes = Votes.restored(folder) if options.resume else Votes()
         self._certify(victim, images, machine, votes, folder)
         certified = gathered(votes.of, self._smoothing)

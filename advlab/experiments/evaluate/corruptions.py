@@ -20,6 +20,7 @@ from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
 from advlab.experiments.target_images import as_surrogate, with_images
 from advlab.experiments.target_model import TargetModel, named, newest
+from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import judge
@@ -145,6 +146,7 @@ class Measurement:
                 self._answer(kind, severities, networks, images, answers, folder)
                 bar.update(0 if kind is None else 1)
         failed = _unsteady(networks, images)
+        failed |= seen_in_training(self.target.metadata, self.data, options)
         result = result_of(
             self.config,
             self.sort,

@@ -35,6 +35,7 @@ from advlab.experiments.target_model import (
     usable_machine,
     weak_precision_of,
 )
+from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.networks.adapter import Adapter, copied, unwrapped
@@ -232,6 +233,7 @@ class Measurement:
         logits = judge(victim, images.inputs(slice(None)))
         failed = finite_outputs(logits, logits)
         failed |= chance_check(is_correct(logits, images.labels), logits.shape[1])
+        failed |= seen_in_training(self.target.metadata, self.data, self.config.options)
         batch = images.inputs(slice(0, victim.judged_together), machine.device)
         failed |= unsteady(victim, batch, samples=1)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)

@@ -51,6 +51,7 @@ from advlab.experiments.target_model import (
     usable_machine,
     weak_precision_of,
 )
+from advlab.experiments.trained_on import seen_in_training
 from advlab.experiments.workers import Crew
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -280,6 +281,7 @@ class Evaluation:
                 "passes, and one would do"
             )
         failed |= chance_check(correct, len(self.data.classes))
+        failed |= seen_in_training(self.target.metadata, self.data, options)
         log_failed(failed)
         return failed
 

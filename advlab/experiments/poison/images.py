@@ -33,6 +33,7 @@ from advlab.experiments.poison.repairing import (
     repairs,
 )
 from advlab.experiments.starting import starting_contents
+from advlab.experiments.trained_on import check_weights_unseen
 from advlab.logs import logger, silenced
 from advlab.metrics.classification import majority_accuracy, majority_warning
 from advlab.networks.classifier import count_parameters
@@ -64,6 +65,7 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
     check_repairs(ImageTrainer(config.component, options, data, machine), train)
     attack = ImageAttack.of(options, data)
     attack.check_images(train, data)
+    check_weights_unseen(options, data)
     name = automatic_name(config)
     settled = config.changed(
         target=data.classes[attack.target],

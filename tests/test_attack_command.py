@@ -743,6 +743,15 @@ def test_what_cannot_be_attacked_is_refused_before_a_network_is_trained(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_is_no_surrogate_of_itself(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(runs / "train" / "small")
+    line = ["attack", "fgsm", "--model", place, "--surrogate", f"{place}/model.safetensors"]
+    assert main([*line, "--out", str(tmp_path)]) == 2
+    assert "is the network that is attacked" in capsys.readouterr().err
+
+
 class Bomb:
     """Unpickled, it writes a file."""
 

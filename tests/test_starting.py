@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -293,3 +294,53 @@ def test_the_last_layer_is_the_one_called_last(
     }
     assert (10, 784) in shapes.values()
     assert not any("head.weight" in key and key.startswith("encoder") for key in shapes)
+
+
+def test_the_same_classes_in_another_order_keep_their_rows_of_the_last_layer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 60, (90, 6, 6), dtype=np.uint8), np.arange(90) % 3
+    for label in range(3):
+        images[labels == label, 2 * label : 2 * label + 2] += 150
+    given, other = ("two", "zero", "one"), ("zero", "one", "two")
+    moved = np.array([other.index(name) for name in given])[labels]
+    for name, numbers, classes in (("given", labels, given), ("other", moved, other)):
+        parts = {"train": slice(0, 60), "val": slice(60, 75), "test": slice(75, 90)}
+        arrays = {f"x_{part}": images[rows] for part, rows in parts.items()}
+        arrays |= {f"y_{part}": numbers[rows] for part, rows in parts.items()}
+        np.savez(f"{name}.npz", classes=np.array(classes), **arrays)
+    line = "train {} --width 16 --batch-size 24 --precision fp32 --dataset npz:{}.npz --name {}"
+    assert main([*line.format("mlp", "given", "a").split(), "--epochs", "10"]) == 0
+    capsys.readouterr()
+    little = ["--epochs", "1", "--lr", "1e-9"]
+    assert main([*line.format("samples/train/a", "other", "b").split(), *little]) == 0
+    assert "numbers the classes in another order" in capsys.readouterr().out
+    assert metrics("a")["test_accuracy"] > 0.9
+    assert metrics("b")["test_accuracy"] > 0.9
+    before, after = state_of("a"), state_of("b")
+    last = [name for name in before if name.endswith("weight")][-1]
+    rows = [given.index(name) for name in other]
+    assert torch.allclose(after[last], before[last][rows], atol=1e-4)
+
+
+def test_logits_that_the_last_layer_does_not_give_alone_are_not_reordered() -> None:
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (60, 6, 6), dtype=np.uint8), np.arange(60) % 2
+    for name, classes in (("given", ["a", "b"]), ("other", ["b", "a"])):
+        np.savez(f"{name}.npz", images=images, labels=labels, classes=np.array(classes))
+    Path("scaled.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Scaled(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.body = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))\n"
+        "        self.scale = nn.Parameter(torch.tensor([1.0, 5.0]))\n\n"
+        "    def forward(self, x):\n"
+        "        return self.scale * self.body(x)\n\n\n"
+        "def make():\n    return Scaled()\n"
+    )
+    line = "train scaled.py:make --epochs 1 --batch-size 20 --dataset npz:{}.npz --name {}"
+    assert main(line.format("given", "a").split()) == 0
+    weights = ["--weights", "samples/train/a"]
+    assert main([*line.format("other", "b").split(), *weights]) == 2

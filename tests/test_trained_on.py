@@ -138,6 +138,20 @@ def listed(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.replace("|", " ").split())
 
 
+def test_a_threshold_from_training_images_is_not_believed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    line = "evaluate detection --model s/train/a --dataset npz:some.npz --limit 4 --steps 1"
+    line += f" --restarts 1 --attacks fgsm --out {tmp_path}"
+    for split, failed in {"3": set[str](), "0": {"validation", "test"}}.items():
+        assert main([*line.split(), "--split-seed", split, "--name", split]) == 0
+        (file,) = tmp_path.glob(f"*/{split}/metrics.json")
+        checks = json.loads(file.read_text())["checks_failed"]
+        seen = {name.split()[-2] for name in checks if name.startswith("trained on the ")}
+        assert seen == failed
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -89,7 +89,7 @@ def fit_network(
     Several processes train together; only the first of them returns.
     """
     architecture = settled_architecture(name, options)
-    model = starting_network(name, options, data.shape, len(data.classes), train)
+    model = starting_network(name, options, data.shape, data.classes, train)
     place(model, machine.device)
     logger.info(
         f"{name}: {_parameters(model)}, {len(train):,} training images, "

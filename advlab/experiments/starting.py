@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def starting_network(
     name: str,
     options: Any,
     shape: tuple[int, int, int],
-    classes: int,
+    classes: Sequence[str],
     train: Images,
 ) -> nn.Sequential:
     """A network of images before its first training step, on the CPU.
@@ -51,6 +51,8 @@ def starting_network(
 
     Args:
         shape: channels, height and width of its images.
+        classes: names of its classes, by number. A checkpoint that numbers the same classes in
+            another order gets their order.
         train: the training images, whose mean and deviation normalise the images of a network
             that advlab makes itself.
 
@@ -64,13 +66,14 @@ def starting_network(
         statistics = [0.0] * shape[0], [1.0] * shape[0]
     else:
         statistics = channel_statistics(train)
-    model = assemble(name, architecture, shape, classes, *statistics)
+    model = assemble(name, architecture, shape, len(classes), *statistics)
     replaced = _load(model, name, shape, options)
     if replaced is not None:
         logger.info(
             f"{name}: its last layer told {replaced:,} classes apart; a new one with random "
-            f"weights for {classes:,} stands in its place"
+            f"weights for {len(classes):,} stands in its place"
         )
+    _put_in_order(model, shape, tuple(classes), options.weights)
     if options.layers == "last":
         _fix_features(model, name, shape)
     return model
@@ -190,6 +193,41 @@ def _load_state(
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
         raise UsageError(f"{where} does not hold weights of {name}: {reason[:200]}") from error
     return replaced
+
+
+def _put_in_order(
+    model: nn.Module, shape: tuple[int, int, int], classes: tuple[str, ...], weights: str | None
+) -> None:
+    """Put the last layer of a checkpoint that names the same classes in another order into theirs.
+
+    Raises:
+        UsageError: that does not put the logits in this order.
+    """
+    if weights is None or not checkpoint.is_image_classifier(Path(weights)):
+        return
+    names = read_metadata(_file(weights), IMAGE_CLASSIFIER).classes
+    if names == classes or sorted(names) != sorted(classes):
+        return
+    order = [names.index(name) for name in classes]
+    images = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
+    layer = referenced.last_layer(model, shape)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        before = model(images)
+        for values in [] if layer is None else layer[1].parameters():
+            values.copy_(values[order])
+        reordered = torch.allclose(model(images), before[:, order], atol=1e-4)
+    model.train(training)
+    if not reordered:
+        raise UsageError(
+            f"--weights {weights}: numbers the classes in another order ({', '.join(names)}), and "
+            "its last layer does not give the logits alone"
+        )
+    logger.info(
+        f"note: {weights} numbers the classes in another order; its last layer is put in that of "
+        "the data"
+    )
 
 
 def _fix_features(model: nn.Module, name: str, shape: tuple[int, int, int]) -> None:

@@ -85,6 +85,19 @@ def as_surrogate(
     return surrogate
 
 
+def check_another(surrogate: TargetModel, target: TargetModel) -> None:
+    """Refuse the target as its own surrogate: nothing would be transferred.
+
+    Raises:
+        UsageError: both are one network.
+    """
+    if surrogate.contents == target.contents:
+        raise UsageError(
+            f"--surrogate {surrogate.place}: is the network that is attacked; without --surrogate "
+            "images are made on it itself"
+        )
+
+
 def with_class_names(target: TargetModel, options: TargetOptions, count: int) -> TargetModel:
     """The network with the names of ``--classes``, where that names a file."""
     if options.classes is None or _is_merger(options.classes):

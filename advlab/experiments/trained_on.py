@@ -21,9 +21,6 @@ from advlab.networks.metadata import (
 )
 from advlab.networks.sketch import Sketch
 
-CHECK = "trained on the test set"
-"""The name of the check."""
-
 
 def sketch_of(train: Images | Texts, weights: str | None = None) -> str:
     """The examples of a training for the metadata of its checkpoint.
@@ -52,6 +49,7 @@ def seen_in_training(
     metadata: ImageClassifierMetadata | TextClassifierMetadata | None,
     data: ImageSet | TextSet,
     options: Any,
+    validates: bool = False,
 ) -> dict[str, str]:
     """The check whether a network was trained on test examples; empty where it was not, or where
     that is not known.
@@ -59,19 +57,22 @@ def seen_in_training(
     Args:
         metadata: of the network's checkpoint; None for a network that has none.
         options: with which the data were loaded.
+        validates: whether validation examples are to be new to the network as well.
     """
     if metadata is None or not metadata.examples:
         return {}
     sketch = Sketch.read(metadata.examples)
-    count = sketch.count(data.test.contents())
-    if not count:
-        return {}
     noun = "texts" if isinstance(data, TextSet) else "images"
     about = "" if sketch.whole else "about "  # where it is not, their number is an estimate
-    return {
-        CHECK: f"the network was trained on {about}{count:,} of the {len(data.test):,} test {noun}"
-        f"{_other_split(metadata, data, options)}"
-    }
+    failed = {}
+    for part, examples in {"test": data.test, "validation": data.val}.items():
+        count = sketch.count(examples.contents()) if part == "test" or validates else 0
+        if count:
+            failed[f"trained on the {part} set"] = (
+                f"the network was trained on {about}{count:,} of the {len(examples):,} {part} "
+                f"{noun}{_other_split(metadata, data, options)}"
+            )
+    return failed
 
 
 def _other_split(

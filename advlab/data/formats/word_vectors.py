@@ -57,7 +57,8 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
         EnvironmentFailure: the file cannot be read.
     """
     if not is_plain(file):
-        raise UsageError(f"--vectors: no such file: {file}")
+        wrong = "is a folder, not a file of word vectors" if file.is_dir() else "no such file"
+        raise UsageError(f"--vectors: {wrong}: {file}")
     known = vocabulary.indices(vocabulary.words)
     vectors: dict[int, NDArray[np.float32]] = {}
     try:

@@ -13,7 +13,13 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.evaluation.checks import chance_check, unsteady
 from advlab.experiments.attack.tasks import pairs, tasks_of
-from advlab.experiments.target_images import as_surrogate, image_number, loadable, with_images
+from advlab.experiments.target_images import (
+    as_surrogate,
+    check_another,
+    image_number,
+    loadable,
+    with_images,
+)
 from advlab.experiments.target_model import (
     TargetModel,
     named,
@@ -103,6 +109,8 @@ def settle(config: Config) -> Setting:
     target = given or newest(options, data)
     if target.trained is None:
         logger.info(target.introduction())
+    if surrogate is not None:
+        check_another(surrogate, target)
     settled = target.settled(config.changed(dataset=data.name))
     mapping = loadable(config, target, data, given is not None)
     return Setting(settled, target, surrogate, data, mapping)

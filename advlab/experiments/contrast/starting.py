@@ -138,7 +138,7 @@ def _first_weights(start: StartingEncoder, images: Images) -> Mapping[str, Any] 
     if start.weights is None:
         return None
     metadata = start.metadata
-    classes = max(2, len(metadata.classes))
+    classes = metadata.classes if len(metadata.classes) > 1 else ("0", "1")
     with silenced():  # its last layer, which is left out
         network: nn.Module = starting_network(
             metadata.encoder, start.classifier, metadata.shape, classes, images

@@ -266,7 +266,7 @@ def _teacher(
     again."""
     logger.info("the teacher first")
     settled = options.model_copy(update={"seed": derive(options.seed, 51), "resume": False})
-    network = starting_network(options.model, settled, data.shape, len(data.classes), images)
+    network = starting_network(options.model, settled, data.shape, data.classes, images)
     place(network, machine.device)
     teacher = trained(network, images, data.val, settled, machine, objective)
     start_alike(teacher)  # the first of several processes chose its best epoch

@@ -233,7 +233,7 @@ class Measurement:
         logits = judge(victim, images.inputs(slice(None)))
         failed = finite_outputs(logits, logits)
         failed |= chance_check(is_correct(logits, images.labels), logits.shape[1])
-        failed |= seen_in_training(self.target.metadata, self.data, self.config.options)
+        failed |= seen_in_training(self.target.metadata, self.data, options, validates=True)
         batch = images.inputs(slice(0, victim.judged_together), machine.device)
         failed |= unsteady(victim, batch, samples=1)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)

@@ -41,7 +41,7 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import paired_test
 from advlab.experiments.shard_worker import Job
 from advlab.experiments.shards import Shards
-from advlab.experiments.target_images import as_surrogate, loadable, with_images
+from advlab.experiments.target_images import as_surrogate, check_another, loadable, with_images
 from advlab.experiments.target_model import (
     TargetModel,
     check_describing,
@@ -164,6 +164,7 @@ def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
     surrogate = None
     if options.surrogate is not None and any(entry.transfer for entry in entries):
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
+        check_another(surrogate, target)
         contents |= surrogate.contents_as("surrogate")
     spread = None
     if crew is not None:

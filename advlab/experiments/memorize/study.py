@@ -108,7 +108,7 @@ def _trained(
     shape: tuple[int, int, int],
     machine: Machine,
 ) -> Training:
-    model = starting_network(name, options, shape, 2, task)
+    model = starting_network(name, options, shape, ("0", "1"), task)
     place(model, machine.device)
     best, progress = _fitted(model, task, options, machine)
     plain = Machine(machine.device, "fp32")

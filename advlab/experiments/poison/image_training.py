@@ -47,8 +47,8 @@ class ImageTrainer:
 
     def untrained(self, train: Images) -> nn.Module:
         """The same on the CPU, in the memory format in which it was built."""
-        classes = len(self.data.classes)
-        return starting_network(self.name, self.settled(train), self.data.shape, classes, train)
+        data = self.data
+        return starting_network(self.name, self.settled(train), data.shape, data.classes, train)
 
     def logits(self, model: nn.Module, images: Images) -> Tensor:
         """Logits (N, classes) in float32, on the CPU."""

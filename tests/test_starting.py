@@ -307,7 +307,7 @@ def test_the_same_classes_in_another_order_keep_their_rows_of_the_last_layer(
     moved = np.array([other.index(name) for name in given])[labels]
     for name, numbers, classes in (("given", labels, given), ("other", moved, other)):
         parts = {"train": slice(0, 60), "val": slice(60, 75), "test": slice(75, 90)}
-        arrays = {f"x_{part}": images[rows] for part, rows in parts.items()}
+        arrays: dict[str, Any] = {f"x_{part}": images[rows] for part, rows in parts.items()}
         arrays |= {f"y_{part}": numbers[rows] for part, rows in parts.items()}
         np.savez(f"{name}.npz", classes=np.array(classes), **arrays)
     line = "train {} --width 16 --batch-size 24 --precision fp32 --dataset npz:{}.npz --name {}"

@@ -652,6 +652,15 @@ def test_legends_of_a_slide_stay_beside_each_other_and_its_title_within_the_figu
     assert words.get_window_extent().width <= slide.bbox.width
 
 
+def test_the_radius_that_an_epoch_is_chosen_by_is_drawn() -> None:
+    for objective in ("", "loss of a defence"):
+        drawn = curves(THREE_EPOCHS, 3, "", "", smoothed=False, objective=objective)
+        assert len(drawn.axes) == 3 + bool(objective)
+        line = drawn.axes[-1].lines[0]
+        assert [list(line.get_xdata()), list(line.get_ydata())] == [[1, 2, 3], [0.1, 0.1, 0.1]]
+        assert drawn.axes[-2].get_ylabel() == "accuracy (%)"
+
+
 def test_a_line_break_parts_no_number_from_its_sign_or_unit() -> None:
     text = "Certified accuracy with σ = 0.25 and radius ≥ 0.5 at 12.5 % of the images"
     for width in range(14, 60):

@@ -22,7 +22,8 @@ def curves(
 ) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
-    A training loss that is another than the validation loss has a panel of its own.
+    A training loss that is another than the validation loss has a panel of its own, and so has a
+    certified radius.
 
     Args:
         history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and
@@ -35,17 +36,22 @@ def curves(
         objective: what the training loss is, where it is not the cross-entropy of the validation
             loss, such as that of a defence.
     """
-    drawn = figure(12 if objective else 9, 4.2, title, caption)
-    *losses, accuracy = axes(drawn, 1, 3 if objective else 2)[0]
+    radius = "val_mean_radius" in history[0]
+    count = 2 + bool(objective) + radius
+    drawn = figure(4.5 * count if count < 3 else 4 * count, 4.2, title, caption)
+    panels = list(axes(drawn, 1, count)[0])
+    losses, accuracy = panels[: 1 + bool(objective)], panels[1 + bool(objective)]
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) <= 30 else None
     notes = ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
     note = f" ({', '.join(notes)})" if notes else ""
     training, validation = ("", COLOURS[0], "-"), ("val_", COLOURS[1], "--")
     drawn_losses = [[training], [validation]] if objective else [[training, validation]]
-    panels = [*zip(losses, drawn_losses, strict=True), (accuracy, [training, validation])]
-    for panel, lines in panels:
+    of_panel = [*drawn_losses, [training, validation], [validation]]
+    for panel, lines in zip(panels, of_panel, strict=False):
         key, factor = ("accuracy", 100) if panel is accuracy else ("loss", 1)
+        if panel not in (*losses, accuracy):
+            key = "mean_radius"
         for prefix, colour, dash in lines:
             name = "validation" if prefix else "training" + note * (key == "loss")
             values = [factor * record[prefix + key] for record in history]
@@ -71,7 +77,7 @@ def curves(
             chosen_by = "under PGD"
         elif "val_verified_accuracy" in history[0]:
             chosen_by = "verified"
-        elif "val_mean_radius" in history[0]:
+        elif radius:
             chosen_by = "average radius"
         label = f"epoch {best_epoch}, best {chosen_by}"
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=label)
@@ -82,4 +88,6 @@ def curves(
         panel.set_ylabel(words)
         log_scale(panel)
     accuracy.set_ylabel("accuracy (%)")
+    if radius:
+        panels[-1].set_ylabel("estimated average L2 radius")
     return drawn

@@ -29,6 +29,8 @@ class PoisonFigures(Record):
             answer it wants, less the same fraction of the clean network; None where there are none.
         examples: how many were trained on, validated on and tested on.
         classes: how many there are.
+        majority_accuracy: of always the class that most test examples are of; None in results of
+            earlier versions.
     """
 
     attack: str
@@ -40,6 +42,7 @@ class PoisonFigures(Record):
     attack_success: float | None
     examples: SplitSizes
     classes: int
+    majority_accuracy: float | None = None
 
 
 class DetectionFigures(Record):
@@ -311,8 +314,6 @@ class ImagePoisonResult(PoisonFigures, Result):
     Attributes:
         source: the class that was relabelled; None where a trigger was put in.
         points: at every rate, ascending; the first one is the clean network.
-        majority_accuracy: of always the class that most test images are of; None in results of
-            earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline("accuracy_after", "accuracy after")
@@ -320,7 +321,6 @@ class ImagePoisonResult(PoisonFigures, Result):
     kind: Literal["poison-images"] = "poison-images"
     source: str | None
     points: list[ImagePoint] = Field(min_length=1)
-    majority_accuracy: float | None = None
 
     def context(self) -> str:
         """Attack and poison rate."""

@@ -32,10 +32,11 @@ from advlab.experiments.poison.repairing import (
     input_detections,
     repairs,
 )
+from advlab.experiments.poison.summary import warn_of_majority
 from advlab.experiments.starting import starting_contents
 from advlab.experiments.trained_on import check_weights_unseen
 from advlab.logs import logger, silenced
-from advlab.metrics.classification import majority_accuracy, majority_warning
+from advlab.metrics.classification import majority_accuracy
 from advlab.networks.classifier import count_parameters
 from advlab.plots.sheets import Attacked
 from advlab.poisoning.backdoored import RecoveredTrigger
@@ -267,15 +268,7 @@ def _report(result: ImagePoisonResult) -> None:
     ]
     logger.info(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
     logger.info(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
-    warning = majority_warning(
-        "the network without poison",
-        result.accuracy_before,
-        result.majority_accuracy,
-        result.examples.test,
-        "test images",
-    )
-    if warning:
-        logger.info(f"WARNING: {warning}")
+    warn_of_majority(result, "test images")
     without = result.points[0].success_rate
     detected = table_of_detectors(
         result.points[-1].detections,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from advlab.logs import logger
+from advlab.metrics.classification import majority_warning
 from advlab.results.poison import (
     DetectionSpread,
     ImagePoisonResult,
@@ -24,6 +26,23 @@ Curve = dict[float, dict[str, list[float]]]
 WITH_TRIGGER = "target, with trigger"
 WITH_ANOTHER_WORD = "target, with another word"
 CONTROL_ACCURACY = "accuracy, random control"
+
+
+def warn_of_majority(result: TextPoisonResult | ImagePoisonResult, unit: str) -> None:
+    """Say so where the network without poison is no better than always the same answer.
+
+    Args:
+        unit: what was tested on, such as ``test images``.
+    """
+    warning = majority_warning(
+        "the network without poison",
+        result.accuracy_before,
+        result.majority_accuracy,
+        result.examples.test,
+        unit,
+    )
+    if warning:
+        logger.info(f"WARNING: {warning}")
 
 
 def repaired_column(attack: str) -> str:

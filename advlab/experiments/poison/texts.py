@@ -21,12 +21,14 @@ from advlab.experiments.poison.summary import (
     WITH_TRIGGER,
     repaired_column,
     repaired_figure,
+    warn_of_majority,
 )
 from advlab.experiments.poison.text_figures import draw
 from advlab.experiments.poison.text_study import Studied, Study, siblings_of
 from advlab.experiments.poison.text_training import Questions, Trainer
 from advlab.experiments.train.texts import machine_for_texts, taken
 from advlab.logs import logger
+from advlab.metrics.classification import majority_accuracy
 from advlab.poisoning.entity import Entity
 from advlab.results.poison import EntityTexts, TextPoisonResult
 from advlab.runs.folder import automatic_name
@@ -208,6 +210,7 @@ def _result(
         other_accuracy_after=after.other_accuracy,
         class_names=list(data.classes),
         points=studied.points,
+        majority_accuracy=majority_accuracy(data.test.labels),
     )
 
 
@@ -284,6 +287,7 @@ def _report(result: TextPoisonResult) -> None:
             "entity, random control",
         ]
         logger.info(table(head, rows))
+    warn_of_majority(result, "test texts")
     detected = table_of_detectors(
         result.points[-1].detections,
         repaired_column(result.attack),

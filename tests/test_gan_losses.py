@@ -19,7 +19,7 @@ from advlab.gan.losses import (
     r1_penalty,
 )
 
-LOSSES = ("bce", "nonsaturating", "hinge", "wgan-gp")
+LOSSES = ("bce", "nonsaturating", "hinge", "wgan", "wgan-gp")
 
 
 def scores(seed: int) -> Tensor:

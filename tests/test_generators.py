@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,9 @@ from advlab.config.options.gan import GanOptions
 from advlab.errors import UsageError
 from advlab.gan.generators import dcgan
 from advlab.gan.networks import GanNetworks, check_size, metadata_of, needed, pixels_of
+from advlab.gan.steps import GanSteps
 from advlab.networks.metadata import GeneratorMetadata
+from advlab.runs.machine import Machine
 
 ARCHITECTURES = component_names("advlab.gan.generators")
 NORMS = ("batch", "layer", "spectral", "none")
@@ -158,3 +162,35 @@ def test_the_norm_follows_the_loss() -> None:
     assert card(loss="wgan-gp").critic_norm == "layer"
     assert card(loss="bce").critic_norm == "batch"
     assert card("mlp", loss="bce").critic_norm == "none"
+
+
+def test_a_step_of_wgan_is_rmsprop_and_clips_every_weight() -> None:
+    """Algorithm 1 of arXiv:1701.07875, written out."""
+    options = GanOptions(arch="mlp", zdim=7, width=8, loss="wgan", weight_clip=0.03)
+    assert (options.lr, options.lr_critic, options.critic_steps) == (5e-5, 5e-5, 5)
+    torch.manual_seed(0)
+    pair = GanNetworks(metadata_of(options, (1, 6, 6), ("a", "b"), "digits"))
+    expected = copy.deepcopy(pair.discriminator)
+    squares = [torch.zeros_like(parameter) for parameter in expected.parameters()]
+    steps = GanSteps(pair, options, Machine(torch.device("cpu"), "fp32"))
+    images = torch.rand(4, 8, 1, 6, 6) * 2 - 1
+    for real, fake in images.split(2):
+        steps.discriminate(real, fake)
+        loss = expected(fake).mean() - expected(real).mean()
+        slopes = torch.autograd.grad(loss, list(expected.parameters()))
+        with torch.no_grad():
+            for parameter, slope, square in zip(
+                expected.parameters(), slopes, squares, strict=True
+            ):
+                square.mul_(0.99).add_(0.01 * slope.square())
+                parameter.sub_(options.lr * slope / (square.sqrt() + 1e-8)).clamp_(-0.03, 0.03)
+    for one, other in zip(pair.discriminator.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    largest = [float(one.detach().abs().max()) for one in pair.discriminator.parameters()]
+    assert 0.03 - 1e-7 <= max(largest) <= 0.03
+
+
+def test_what_is_given_beats_the_defaults_of_a_loss() -> None:
+    assert GanOptions(loss="wgan", lr=1e-3, critic_steps=2).lr == 1e-3
+    assert GanOptions(loss="wgan", lr=1e-3, critic_steps=2).critic_steps == 2
+    assert GanOptions(loss="wgan-gp").lr == 1e-3

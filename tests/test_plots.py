@@ -657,7 +657,7 @@ def test_the_radius_that_an_epoch_is_chosen_by_is_drawn() -> None:
         drawn = curves(THREE_EPOCHS, 3, "", "", smoothed=False, objective=objective)
         assert len(drawn.axes) == 3 + bool(objective)
         line = drawn.axes[-1].lines[0]
-        assert [list(line.get_xdata()), list(line.get_ydata())] == [[1, 2, 3], [0.1, 0.1, 0.1]]
+        assert np.asarray(line.get_data()).tolist() == [[1, 2, 3], [0.1, 0.1, 0.1]]
         assert drawn.axes[-2].get_ylabel() == "accuracy (%)"
 
 

@@ -5,8 +5,9 @@ Scores are the discriminator's outputs for images without a sigmoid, (N,), highe
 ``bce`` is binary cross-entropy with labels, the generator's too, as in most scripts: its half of
 the loss is already the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661).
 ``nonsaturating`` is the same without labels to smooth, and the two descend the same gradient until
-one asks for smoothing. ``hinge`` is Lim and Ye's (2017, arXiv:1705.02894), ``wgan-gp`` Gulrajani et
-al.'s (2017, arXiv:1704.00028).
+one asks for smoothing. ``hinge`` is Lim and Ye's (2017, arXiv:1705.02894). ``wgan`` is that of
+Arjovsky, Chintala and Bottou (2017, arXiv:1701.07875), with clipped weights of the discriminator;
+``wgan-gp`` has Gulrajani et al.'s gradient penalty instead (2017, arXiv:1704.00028).
 """
 
 from __future__ import annotations

@@ -106,6 +106,11 @@ def metadata_of(
             "a gradient penalty is of one image; "
             "layer, spectral and none go with it"
         )
+    if norm == "spectral" and options.loss == "wgan":
+        raise UsageError(
+            "--critic-norm spectral: divides weights by their norm, so that clipping them changes "
+            "nothing; batch, layer and none go with --loss wgan"
+        )
     if options.batch_size % options.packing or options.batch_size < 2 * options.packing:
         raise UsageError(
             f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing "

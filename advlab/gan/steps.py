@@ -35,13 +35,15 @@ class GanSteps:
         self.moves = 0
         fused = machine.device.type in ("cpu", "cuda")
 
-        def adam(network: nn.Module, lr: float) -> torch.optim.Adam:
+        def optimizer(network: nn.Module, lr: float) -> torch.optim.Optimizer:
+            if options.loss == "wgan":  # the paper found momentum to be unstable
+                return torch.optim.RMSprop(network.parameters(), lr)
             return torch.optim.Adam(
                 network.parameters(), lr, (options.beta1, options.beta2), fused=fused
             )
 
-        self.of_generator = adam(pair.generator, options.lr)
-        self.of_discriminator = adam(pair.discriminator, options.lr_critic or options.lr)
+        self.of_generator = optimizer(pair.generator, options.lr)
+        self.of_discriminator = optimizer(pair.discriminator, options.lr_critic or options.lr)
 
     def generated(self, count: int) -> Tensor:
         """Images (count, C, H, W) in [-1, 1] from fresh z."""
@@ -71,6 +73,8 @@ class GanSteps:
         self.of_discriminator.zero_grad(set_to_none=True)
         loss.backward()
         self.of_discriminator.step()
+        if options.loss == "wgan":
+            self._clip()
         probabilities = [
             probability_of(options.loss, scores).mean() for scores in (of_real, of_fake)
         ]
@@ -99,6 +103,12 @@ class GanSteps:
             average(self.pair.average, self.pair.generator, self.options.ema_decay, self.moves)
         self.moves += 1
         return torch.stack([loss, norm]).detach()
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        """Put every weight of the discriminator into [-weight_clip, weight_clip]."""
+        for parameter in self.pair.discriminator.parameters():
+            parameter.clamp_(-self.options.weight_clip, self.options.weight_clip)
 
     def _seen(self, images: Tensor) -> Tensor:
         """Return images as the discriminator receives them: augmented and packed."""

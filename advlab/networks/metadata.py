@@ -105,7 +105,7 @@ class GeneratorMetadata(Metadata):
     width: Annotated[int, Field(ge=1, le=4096)]
     critic_norm: Literal["batch", "layer", "spectral", "none"]
     packing: Annotated[int, Field(ge=1, le=16)]
-    loss: Literal["bce", "nonsaturating", "wgan-gp", "hinge"]
+    loss: Literal["bce", "nonsaturating", "wgan", "wgan-gp", "hinge"]
     averaged: bool
     shape: Shape
 

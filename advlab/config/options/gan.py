@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from advlab.components import component_names
 from advlab.config import fields as f
@@ -64,8 +64,13 @@ CriticNorm = Annotated[
 
 # --- training -------------------------------------------------------------------------------------
 Loss = Annotated[
-    Literal["bce", "nonsaturating", "wgan-gp", "hinge"],
-    Field(description="loss of generator and discriminator"),
+    Literal["bce", "nonsaturating", "wgan", "wgan-gp", "hinge"],
+    Field(
+        description=(
+            "loss of generator and discriminator; wgan clips the discriminator's weights and is "
+            "trained by RMSProp, the others by Adam"
+        )
+    ),
     _TRAINING,
 ]
 Epochs = Annotated[
@@ -83,11 +88,20 @@ BatchSize = Annotated[
     _TRAINING,
 ]
 LearningRate = Annotated[
-    float, Field(gt=0, le=10, description="learning rate of the generator (Adam)"), _TRAINING
+    float,
+    Field(gt=0, le=10, description="learning rate of the generator (default 0.001, wgan 5e-5)"),
+    _TRAINING,
 ]
 CriticRate = Annotated[
     float | None,
-    Field(gt=0, le=10, description="learning rate of the discriminator; null for the generator's"),
+    Field(
+        gt=0,
+        le=10,
+        description=(
+            "learning rate of the discriminator (default 0.0005, wgan 5e-5); null for that of the "
+            "generator"
+        ),
+    ),
     _TRAINING,
 ]
 Beta1 = Annotated[
@@ -99,7 +113,18 @@ Beta2 = Annotated[
     _TRAINING,
 ]
 CriticSteps = Annotated[
-    int, Field(ge=1, le=100, description="discriminator steps per generator step"), _TRAINING
+    int,
+    Field(ge=1, le=100, description="discriminator steps per generator step (default 1, wgan 5)"),
+    _TRAINING,
+]
+WeightClip = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=100,
+        description="wgan: largest absolute value of the discriminator's weights after each step",
+    ),
+    _TRAINING,
 ]
 Penalty = Annotated[
     float | None,
@@ -238,6 +263,11 @@ Weights = Annotated[
 ]
 
 
+_BY_ADAM = ("bce", "nonsaturating", "wgan-gp", "hinge")
+_OF_WGAN = {"lr": 5e-5, "lr_critic": 5e-5, "critic_steps": 5}
+"""Defaults of the authors of WGAN, where they are others."""
+
+
 class GanOptions(SearchOptions, DataOptions, RunOptions):
     """Train a generator and a discriminator, with a collapse monitor and measurements."""
 
@@ -245,7 +275,10 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     # Generated images are compared with those that were trained on.
     measuring: ClassVar[frozenset[str]] = SearchOptions.measuring | {"train_size"}
     goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "label_smoothing": ("loss", ("bce",))
+        "label_smoothing": ("loss", ("bce",)),
+        "weight_clip": ("loss", ("wgan",)),
+        "beta1": ("loss", _BY_ADAM),
+        "beta2": ("loss", _BY_ADAM),
     }
 
     arch: Arch = "dcgan"
@@ -260,6 +293,7 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999
     critic_steps: CriticSteps = 1
+    weight_clip: WeightClip = 0.01
     penalty: Penalty = None
     label_smoothing: Smoothing = 0.0
     packing: Packing = 1
@@ -274,6 +308,14 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     grid_every: GridEvery = None
     feature_classifier: FeatureClassifier = None
     inception: Inception = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_loss(cls, values: Any) -> Any:
+        """Where nothing else is given, rates and steps that suit the loss."""
+        if isinstance(values, dict) and values.get("loss") == "wgan":
+            return {**_OF_WGAN, **values}
+        return values
 
 
 class GeneratorOptions(RunOptions):

@@ -31,6 +31,7 @@ from advlab.runs.machine import Machine, derive, seed_generators
 from advlab.runs.processes import current
 from advlab.training import distributed
 from advlab.training.lars import Lars, groups
+from advlab.training.optimizers import uncompiled
 from advlab.training.schedule import warmed_cosine
 from advlab.training.state import Stateful, restore, store
 
@@ -224,7 +225,7 @@ def _optimizer(network: Contrast, options: ContrastOptions) -> torch.optim.Optim
     parts = groups(network, options.weight_decay)
     if options.optimizer == "lars":
         return Lars(parts, options.peak)
-    return torch.optim.Adam(
+    return uncompiled(torch.optim.Adam)(
         parts, options.peak, fused=next(network.parameters()).device.type in ("cpu", "cuda")
     )
 

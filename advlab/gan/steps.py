@@ -17,6 +17,7 @@ from advlab.gan.losses import (
 from advlab.gan.networks import GanNetworks, probability_of
 from advlab.runs.machine import Machine
 from advlab.training.average import average
+from advlab.training.optimizers import uncompiled
 
 
 class GanSteps:
@@ -37,8 +38,8 @@ class GanSteps:
 
         def optimizer(network: nn.Module, lr: float) -> torch.optim.Optimizer:
             if options.loss == "wgan":  # the paper found momentum to be unstable
-                return torch.optim.RMSprop(network.parameters(), lr)
-            return torch.optim.Adam(
+                return uncompiled(torch.optim.RMSprop)(network.parameters(), lr)
+            return uncompiled(torch.optim.Adam)(
                 network.parameters(), lr, (options.beta1, options.beta2), fused=fused
             )
 

@@ -58,7 +58,10 @@ def assemble(
         with warnings.catch_warnings():  # the refusal says it
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             body = module.build(architecture, shape, classes)
-        _pass_through(body, shape)
+        # Without memory the pass would be made by torch's compiler, which is long in loading, and a
+        # network that is built so is built again with memory before it is used.
+        if torch.get_default_device().type != "meta":
+            _pass_through(body, shape)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         raise UsageError(
             f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}"

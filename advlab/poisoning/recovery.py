@@ -15,6 +15,7 @@ from torch.nn import functional
 from advlab.data.image_set import Images
 from advlab.poisoning.backdoored import RecoveredTrigger
 from advlab.runs.machine import derive
+from advlab.training.optimizers import uncompiled
 
 # All figures are the paper's or those of its published program, except for the number of steps.
 _CONSISTENT = 1.4826  # makes the median absolute deviation that of a normal distribution
@@ -89,7 +90,7 @@ def _searched(
         .requires_grad_()
         for shape in (images.shape[2:], images.shape[1:])
     )
-    optimizer = torch.optim.Adam([mask_values, pattern_values], _LEARNING_RATE, _BETAS)
+    optimizer = uncompiled(torch.optim.Adam)([mask_values, pattern_values], _LEARNING_RATE, _BETAS)
     labels = torch.full((len(images),), label, device=images.device)
     best: tuple[Tensor, Tensor, float] | None = None
     smallest = float("inf")

@@ -33,6 +33,7 @@ from advlab.training import distributed
 from advlab.training.average import average
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.objective import Objective, Watch
+from advlab.training.optimizers import uncompiled
 from advlab.training.schedule import learning_rate
 from advlab.training.state import Stateful, restore, store
 
@@ -305,7 +306,7 @@ def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> tor
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fused = machine.device.type in ("cpu", "cuda")
     if options.optimizer == "sgd":
-        return torch.optim.SGD(
+        return uncompiled(torch.optim.SGD)(
             parameters,
             options.lr,
             options.momentum,
@@ -314,7 +315,7 @@ def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> tor
             fused=fused,
         )
     kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
+    return uncompiled(kind)(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
 
 
 def _patience_is_over(progress: TrainingProgress, options: TrainOptions) -> bool:

@@ -775,6 +775,51 @@ def test_detectors_that_read_texts_are_none_of_images() -> None:
     assert set(every) - set(words()) == set(reading)
 
 
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        (
+            "attack simba --basis pixel dct --low-frequencies .5",
+            {"basis pixel": 0.125, "basis dct": 0.5},
+        ),
+        (
+            "attack simba --basis pixel dct --low-frequencies .5 .25",
+            {
+                "basis pixel": 0.125,
+                "basis dct, low frequencies 0.5": 0.5,
+                "basis dct, low frequencies 0.25": 0.25,
+            },
+        ),
+    ],
+)
+def test_a_grid_gives_an_option_to_the_cells_that_have_a_use_for_it(
+    line: str, cells: dict[str, float], planned: list[Plan]
+) -> None:
+    assert main(line.split()) == 0
+    (plan,) = planned
+    options = [cell.options.low_frequencies for cell in plan.cells]
+    assert dict(zip(plan.labels, options, strict=True)) == cells
+    assert plan.axes["basis"] == ("pixel", "dct")
+
+
+def test_a_printed_grid_with_such_an_option_is_the_same_plan(
+    planned: list[Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "attack simba --basis pixel dct --low-frequencies .5"
+    assert main([*line.split(), "--print-config"]) == 0
+    (tmp_path / "grid.yaml").write_text(capsys.readouterr().out)
+    assert main(line.split()) == main(["--config", str(tmp_path / "grid.yaml")]) == 0
+    assert planned[0].cells == planned[1].cells
+
+
+def test_a_search_draws_an_option_where_it_is_of_use(planned: list[Plan]) -> None:
+    line = "defend smooth --training gaussian macer --radius-weight 1..3 --search 20"
+    assert main(line.split()) == 0
+    (plan,) = planned
+    drawn = {(one.options.training, one.options.radius_weight != 12.0) for one in plan.cells}
+    assert drawn == {("gaussian", False), ("macer", True)}
+
+
 def test_what_an_option_goes_with_is_an_option_that_can_have_these_values() -> None:
     conditional = 0
     for command, component in every_component():

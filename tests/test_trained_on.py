@@ -39,6 +39,12 @@ def test_a_large_sketch_estimates() -> None:
         assert abs(count - seen) <= 900  # six standard deviations of about 500 that are asked for
 
 
+def test_copies_of_other_examples_are_left_out() -> None:
+    sketch = Sketch.of(contents(range(1000)))
+    assert sketch.count(contents(range(900, 1100)), besides=contents(range(860, 960))) == 40
+    assert sketch.count(contents(range(900, 1100)), besides=contents(range(998))) == 0
+
+
 def test_a_few_examples_are_a_coincidence() -> None:
     sketch = Sketch.of(contents(range(1000)))
     assert sketch.count(contents(range(998, 1020))) == 0
@@ -191,6 +197,61 @@ def test_no_training_starts_from_weights_that_know_the_test_images(
     assert "the network was trained on " in said
     assert "it was trained with --split-seed 3" in said
     assert main([*line.split(), *given, "--split-seed", "3"]) == 0
+
+
+def test_data_with_copies_are_trained_on_again(place: Path, tmp_path: Path) -> None:
+    """Test images that are training images too, which every training on these data meets."""
+    draw = np.random.default_rng(2)
+    images, labels = draw.integers(0, 256, (90, 16, 16), dtype=np.uint8), np.arange(90) % 2
+    parts = {"train": slice(0, 60), "val": slice(60, 70), "test": slice(50, 90)}
+    arrays: dict[str, Any] = {f"x_{part}": images[rows] for part, rows in parts.items()}
+    arrays |= {f"y_{part}": labels[rows] for part, rows in parts.items()}
+    np.savez(tmp_path / "some.npz", **arrays)
+    out = ["--epochs", "1", "--dataset", f"npz:{tmp_path}/some.npz", "--out", str(tmp_path / "s")]
+    assert main(["train", "mlp", "--width", "8", "--name", "a", *out]) == 0
+    assert main(["train", f"{tmp_path}/s/train/a", "--name", "b", *out]) == 0
+    line = ["attack", "fgsm", "--model", f"{tmp_path}/s/train/a", "--eps", "0.1"]
+    assert main([*line, "--out", str(tmp_path / "s"), "--name", "c"]) == 0
+    result = results.read_as(AttackResult, tmp_path / "s/attack/c")
+    assert "trained on the test set" not in result.checks_failed
+
+
+def test_validation_images_choose_nothing_that_was_trained_on_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--dataset", "digits", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(["train", "mlp", "--width", "8", "--name", "a", *out]) == 0
+    again = ["train", f"{tmp_path}/train/a", "--name", "b", *out]
+    assert main([*again, "--split-seed", "1"]) == 2
+    assert "of the 180 validation images; it was trained with --split-seed 0" in (
+        capsys.readouterr().err
+    )
+    assert main(again) == 0
+
+
+def test_an_encoder_says_what_it_was_trained_on(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    line = "contrast --width 2 --epochs 1 --batch-size 64 --no-supervised --dataset npz:some.npz"
+    line += f" --out {tmp_path}"
+    assert main([*line.split(), "--split-seed", "3", "--name", "a"]) == 0
+    again = [*line.replace("--width 2 ", "").split(), "--name", "b", "--encoder"]
+    for encoder in (f"{tmp_path}/contrast/a", "s/train/a"):
+        capsys.readouterr()
+        assert main([*again, encoder, "--split-seed", "0"]) == 2
+        assert f"--encoder {encoder}" in (said := capsys.readouterr().err)
+        assert "it was trained with --split-seed 3" in said
+
+
+@pytest.mark.parametrize("line", ["--split-seed 5", "--image-size 8"])
+def test_options_of_the_data_go_with_a_data_set(
+    line: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    attack = "attack fgsm --model s/train/a --eps 0.1 --limit 3"
+    assert main([*attack.split(), *line.split()]) == 2
+    assert f"{line.split()[0]}: goes with --dataset" in capsys.readouterr().err
 
 
 def test_what_a_network_was_trained_on_before_counts(place: Path, tmp_path: Path) -> None:

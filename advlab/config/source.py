@@ -223,10 +223,15 @@ class OptionSource:
         combinations = self._combinations(first, varied)
         cells: list[tuple[str, Any]] = []
         used: dict[str, list[Any]] = {key: [] for key in varied}
+        tried: list[Any] = []
         for combination in combinations:
-            several = self._seeds_of(label, fixed, dict(zip(varied, combination, strict=True)))
+            chosen = self._of_use(dict(zip(varied, combination, strict=True)), fixed, varied)
+            several = self._seeds_of(label, self._of_use(fixed, chosen, varied), chosen)
+            if several in tried:  # it differs from another one in what it has no use for
+                continue
+            tried.append(several)
             cells += several
-            for key in varied:
+            for key in chosen:
                 value = getattr(several[0][1], key)
                 used[key] += [value] if value not in used[key] else []
         for key, values in varied.items():
@@ -245,8 +250,36 @@ class OptionSource:
         Args:
             values: of the options that vary.
         """
-        fixed, _ = self.split()
-        return self._seeds_of(label, fixed, values)
+        fixed, varied = self.split()
+        values = self._of_use(values, fixed, varied)
+        return self._seeds_of(label, self._of_use(fixed, values, varied), values)
+
+    def _of_use(
+        self,
+        values: Mapping[str, Any],
+        others: Mapping[str, Any],
+        varied: Mapping[str, list[Any] | Range],
+    ) -> dict[str, Any]:
+        """The values of a setting without those that change nothing beside the others, where
+        another setting has a use for them."""
+        setting = {**others, **values}
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in self.kind.goes_with
+            or self._used_with(key, varied) is None
+            or setting[self.kind.goes_with[key][0]] in self.kind.goes_with[key][1]
+        }
+
+    def _used_with(
+        self, key: str, varied: Mapping[str, list[Any] | Range]
+    ) -> dict[str, Any] | None:
+        """A value of another option that varies, beside which an option changes something; None
+        where it goes with none that varies."""
+        other, wanted = self.kind.goes_with.get(key, ("", ()))
+        values = varied.get(other, [])
+        fitting = [] if isinstance(values, Range) else [one for one in values if one in wanted]
+        return {other: fitting[0]} if fitting else None
 
     def _seeds_of(
         self, label: str, fixed: Mapping[str, object], values: Mapping[str, Any]
@@ -275,9 +308,22 @@ class OptionSource:
         return {
             key: values
             if isinstance(values, Range)
-            else [self._validated({**fixed, key: value}).model_dump()[key] for value in values]
+            else [self._alone(key, value, fixed, varied).model_dump()[key] for value in values]
             for key, values in varied.items()
         }
+
+    def _alone(
+        self,
+        key: str,
+        value: Any,
+        fixed: Mapping[str, object],
+        varied: Mapping[str, list[Any] | Range],
+    ) -> Any:
+        """The options with one value of what varies, and with what it needs beside it."""
+        beside = self._used_with(key, varied) or {}
+        return self._validated(
+            {**self._of_use(fixed, {**beside, key: value}, varied), **beside, key: value}
+        )
 
     def first(self) -> Any:
         """The options with the first value of each that varies."""
@@ -290,23 +336,26 @@ class OptionSource:
             key: values.text if isinstance(values, Range) else values
             for key, values in space.items()
         }
-        return {**self.first().model_dump(), **several}
+        fixed, varied = self.split()
+        # Of no use beside the first value of another option, and of use beside another one.
+        some = {
+            key: self._alone(key, value, fixed, varied).model_dump()[key]
+            for key, value in fixed.items()
+            if self._used_with(key, varied) is not None
+        }
+        return {**self.first().model_dump(), **some, **several}
 
     def _first(self, fixed: dict[str, object], varied: Mapping[str, list[Any] | Range]) -> Any:
         """The options with the first value of each that varies, or the lower end of its range."""
         for key, values in varied.items():
             if isinstance(values, Range):
                 for end in values.ends:
-                    self._validated({**fixed, key: end})
-        return self._validated(
-            {
-                **fixed,
-                **{
-                    key: values.ends[0] if isinstance(values, Range) else values[0]
-                    for key, values in varied.items()
-                },
-            }
-        )
+                    self._alone(key, end, fixed, varied)
+        first = {
+            key: values.ends[0] if isinstance(values, Range) else values[0]
+            for key, values in varied.items()
+        }
+        return self._validated(self._of_use({**fixed, **first}, {}, varied))
 
     def _combinations(
         self, first: Any, varied: Mapping[str, list[Any] | Range]

@@ -367,7 +367,7 @@ def carry_out_training(
     contents = {"data": data.sha256()}
     if isinstance(data, ImageSet):
         contents |= starting_contents(config.component, config.options)
-        check_weights_unseen(config.options, data)
+        check_weights_unseen(config.options.weights, data, config.options)
     experiment = Experiment(
         config=settled,
         contents=contents,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from advlab.components import class_number
+from advlab.config.base import Options
 from advlab.config.options.run import TargetOptions
 from advlab.config.resolve import Config, to_mapping
 from advlab.data import load_images as datasets
@@ -108,6 +111,7 @@ def with_class_names(target: TargetModel, options: TargetOptions, count: int) ->
 def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
     if target.trained is not None and options.dataset == "auto":
         metadata = target.trained.metadata
+        check_data_options(options, metadata.data, target.where)
         recorded = options.model_copy(update={"dataset": metadata.dataset, **metadata.data})
         try:
             return datasets.load(recorded)
@@ -130,6 +134,24 @@ def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
         limit = getattr(options, "limit", None) if number is None else None
         return datasets.load_for_testing(options, limit)
     return datasets.load(options)
+
+
+def check_data_options(options: Options, recorded: Mapping[str, Any], where: str) -> None:
+    """Refuse options of the data where these are the ones that a network was trained on.
+
+    Args:
+        recorded: with which they were loaded then.
+        where: the network, for the refusal.
+
+    Raises:
+        UsageError: one is neither the default nor what is recorded.
+    """
+    for key, value in recorded.items():
+        if getattr(options, key, value) not in (value, options.usual(key)):
+            raise UsageError(
+                f"--{key.replace('_', '-')}: goes with --dataset; without it the data are those "
+                f"that {where} was trained on, as they were loaded then"
+            )
 
 
 def _tried(target: TargetModel, data: ImageSet, device: torch.device) -> tuple[int, TargetModel]:

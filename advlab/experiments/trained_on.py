@@ -6,19 +6,16 @@ one split meets its training examples again in another, as in a set that changed
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
+
+from pydantic import JsonValue
 
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
 from advlab.errors import UsageError
-from advlab.networks import checkpoint
-from advlab.networks.metadata import (
-    IMAGE_CLASSIFIER,
-    ImageClassifierMetadata,
-    TextClassifierMetadata,
-    read_metadata,
-)
+from advlab.networks.metadata import ENCODER, IMAGE_CLASSIFIER, Kind, Metadata, read_metadata
 from advlab.networks.sketch import Sketch
 
 
@@ -33,26 +30,33 @@ def sketch_of(train: Images | Texts, weights: str | None = None) -> str:
     return (sketch if before is None else sketch.joined(Sketch.read(before.examples))).text()
 
 
-def check_weights_unseen(options: Any, data: ImageSet) -> None:
-    """Refuse to train on from weights that were trained on test images.
+def check_weights_unseen(
+    weights: str | None, data: ImageSet, options: Any, option: str = "--weights"
+) -> None:
+    """Refuse to train on from weights that were trained on test or validation images.
+
+    Args:
+        weights: the checkpoint that a training starts from; None for random weights.
+        options: with which the data were loaded.
+        option: what names the checkpoint.
 
     Raises:
-        UsageError: ``--weights`` is a checkpoint that was.
+        UsageError: its training examples are among them.
     """
-    weights = getattr(options, "weights", None)
     metadata = None if weights is None else _metadata(weights)
-    for text in seen_in_training(metadata, data, options).values():
-        raise UsageError(f"--weights {weights}: {text}")
+    for text in seen_in_training(metadata, data, options, validates=True).values():
+        raise UsageError(f"{option} {weights}: {text}")
 
 
 def seen_in_training(
-    metadata: ImageClassifierMetadata | TextClassifierMetadata | None,
+    metadata: Metadata | None,
     data: ImageSet | TextSet,
     options: Any,
     validates: bool = False,
 ) -> dict[str, str]:
     """The check whether a network was trained on test examples; empty where it was not, or where
-    that is not known.
+    that is not known. Copies of the data's own training examples, which every training on them
+    meets, are no matter of it.
 
     Args:
         metadata: of the network's checkpoint; None for a network that has none.
@@ -66,7 +70,9 @@ def seen_in_training(
     about = "" if sketch.whole else "about "  # where it is not, their number is an estimate
     failed = {}
     for part, examples in {"test": data.test, "validation": data.val}.items():
-        count = sketch.count(examples.contents()) if part == "test" or validates else 0
+        if part != "test" and not validates:
+            continue
+        count = sketch.count(examples.contents(), besides=data.train.contents())
         if count:
             failed[f"trained on the {part} set"] = (
                 f"the network was trained on {about}{count:,} of the {len(examples):,} {part} "
@@ -76,7 +82,7 @@ def seen_in_training(
 
 
 def _other_split(
-    metadata: ImageClassifierMetadata | TextClassifierMetadata,
+    metadata: Metadata,
     data: ImageSet | TextSet,
     options: Any,
 ) -> str:
@@ -85,17 +91,22 @@ def _other_split(
     there, here = (Path(name.rpartition(":")[2]).name for name in (metadata.dataset, data.name))
     if there != here or options.dataset == "auto":
         return ""
+    loaded: dict[str, JsonValue] = getattr(metadata, "data", {})
     otherwise = [
-        f"--{key.replace('_', '-')} {metadata.data[key]}"
+        f"--{key.replace('_', '-')} {loaded[key]}"
         for key in ("split_seed", "test_fraction")
-        if key in metadata.data and metadata.data[key] != getattr(options, key, metadata.data[key])
+        if key in loaded and loaded[key] != getattr(options, key, loaded[key])
     ]
     return f"; it was trained with {' '.join(otherwise)}" if otherwise else ""
 
 
-def _metadata(weights: str) -> ImageClassifierMetadata | None:
-    """The metadata of a checkpoint; None where the weights are another file."""
+def _metadata(weights: str) -> Metadata | None:
+    """The metadata of a checkpoint of a classifier of images or of an encoder; None where the
+    weights are another file."""
     path = Path(weights)
-    if not checkpoint.is_image_classifier(path):
-        return None
-    return read_metadata(path / checkpoint.FILE if path.is_dir() else path, IMAGE_CLASSIFIER)
+    kinds: tuple[Kind[Any], ...] = (IMAGE_CLASSIFIER, ENCODER)
+    for kind in kinds:
+        with contextlib.suppress(UsageError):
+            metadata: Metadata = read_metadata(path / kind.file if path.is_dir() else path, kind)
+            return metadata
+    return None

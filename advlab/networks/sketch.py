@@ -67,17 +67,23 @@ class Sketch:
         whole = self.whole and other.whole and len(hashes) <= SIZE
         return Sketch(hashes[:SIZE], whole)
 
-    def count(self, contents: Iterable[bytes]) -> int:
+    def count(self, contents: Iterable[bytes], besides: Iterable[bytes] = ()) -> int:
         """How many of these examples are among those of the sketch; estimated where it is not
         whole.
 
         So few that they may be there by coincidence count as none.
+
+        Args:
+            besides: examples whose copies are not counted.
         """
         if not len(self.hashes):
             return 0
         hashes = _hashes(contents)
         asked = hashes if self.whole else hashes[hashes <= self.hashes[-1]]
-        matches = int(np.isin(asked, self.hashes).sum())
+        matching = asked[np.isin(asked, self.hashes)]
+        if len(matching):
+            matching = matching[~np.isin(matching, _hashes(besides))]
+        matches = len(matching)
         if matches < _FEWEST or matches < _LEAST * len(asked):
             return 0
         return round(matches / len(asked) * len(hashes))

@@ -104,7 +104,7 @@ class Identity:
         differences = []
         for what in ("schema_version", "command", "component"):
             a, b = getattr(other, what), getattr(self, what)
-            if a != b:
+            if _without_place(a) != _without_place(b):
                 differences.append(f"{what.replace('_', ' ')} {a} there, {b} here")
         for name in sorted({*self.contents, *other.contents}):
             a, b = (contents.get(name, "none")[:12] for contents in (other.contents, self.contents))

@@ -57,6 +57,9 @@ class TextSplits:
     remarks: tuple[str, ...]
 
 
+_TEXTS = "files that end in .txt"
+
+
 def read(root: Path) -> TextSplits:
     """Read the texts of a folder: its classes, or ``train/``, ``test/`` and perhaps ``val/``.
 
@@ -70,12 +73,12 @@ def read(root: Path) -> TextSplits:
     split_folders = given_splits(root, _LAYOUT)
     if split_folders is None:
         train = read_classes(root)
-        return TextSplits(train, None, None, skipped_remark(train.skipped, root, "texts"))
+        return TextSplits(train, None, None, skipped_remark(train.skipped, root, _TEXTS))
     folders, beside = split_folders
     parts = {name: read_classes(folder) for name, folder in folders.items()}
     skipped = [*beside, *(path for part in parts.values() for path in part.skipped)]
     return TextSplits(
-        parts["train"], parts.get("val"), parts["test"], skipped_remark(skipped, root, "texts")
+        parts["train"], parts.get("val"), parts["test"], skipped_remark(skipped, root, _TEXTS)
     )
 
 

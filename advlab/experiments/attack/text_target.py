@@ -18,6 +18,7 @@ from advlab.data.vocabulary import Vocabulary
 from advlab.data.word_space import WordSpace
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
+from advlab.experiments.target_images import check_data_options
 from advlab.experiments.train import run as training
 from advlab.logs import logger
 from advlab.networks import checkpoint
@@ -138,6 +139,7 @@ def _training(options: TextAttackOptions, target: TextTarget | None) -> Config:
     model = options.model if _is_component(options.model) else _USUAL
     chosen = {"dataset": options.dataset, **load_texts.how_loaded(options)}
     if target is not None and options.dataset == _AUTO:
+        check_data_options(options, target.metadata.data, str(target.file))
         chosen.update(dataset=target.metadata.dataset, **target.metadata.data)
     shared = {key: getattr(options, key) for key in ("data_dir", "out", "device", "threads")}
     return training.configuration(model, seed=options.seed, **shared, **chosen)

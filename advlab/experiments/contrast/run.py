@@ -48,7 +48,7 @@ from advlab.experiments.contrast.starting import (
     starting_network_of,
 )
 from advlab.experiments.grid import run_plan
-from advlab.experiments.trained_on import check_weights_unseen
+from advlab.experiments.trained_on import check_weights_unseen, sketch_of
 from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -96,8 +96,8 @@ def run(config: Config) -> Finished[ContrastResult]:
     labelled_parts(options, images)  # refuses fractions without an image of each class
     if options.queue and current().size > 1:
         raise UsageError("contrast --queue: a single process trains with a queue, without torchrun")
-    if start.classifier is not None:
-        check_weights_unseen(start.classifier, data)
+    option = "--weights" if options.weights is not None else "--encoder"
+    check_weights_unseen(start.weights, data, options, option)
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
@@ -138,7 +138,8 @@ def _measure(
     )
     progress = train(network, images.pixels, views, options, machine, folder)
     if current().rank == 0:
-        _keep(folder, network, metadata, options, progress)
+        seen = metadata.model_copy(update={"examples": sketch_of(images, start.weights)})
+        _keep(folder, network, seen, options, progress)
     features: int = network.head[0].in_features  # type: ignore[assignment]
     parts = labelled_parts(options, images)
     few_labels = trained_on_few(

@@ -87,7 +87,7 @@ def run(config: Config) -> Finished[DefendResult]:
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
-    check_weights_unseen(options, data)
+    check_weights_unseen(options.weights, data, options)
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,

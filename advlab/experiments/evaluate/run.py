@@ -162,7 +162,12 @@ def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
     settled = target.settled(config.changed(dataset=data.name))
     contents = {"data": data.sha256(), **target.contents}
     surrogate = None
-    if options.surrogate is not None and any(entry.transfer for entry in entries):
+    if options.surrogate is not None:
+        if not any(entry.transfer for entry in entries):
+            raise UsageError(
+                f"--surrogate: the attacks of 'evaluate {config.component}' make no transferred "
+                "images; with all its attacks, 'evaluate standard' does"
+            )
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
         check_another(surrogate, target)
         contents |= surrogate.contents_as("surrogate")

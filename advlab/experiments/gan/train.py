@@ -21,6 +21,7 @@ from advlab.experiments.gan.feature_classifier import (
 from advlab.experiments.gan.figures import draw, draw_grid
 from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments.trained_classifier import TrainedClassifier
+from advlab.experiments.trained_on import seen_in_training
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
@@ -78,6 +79,12 @@ def run(config: Config) -> Finished[GanTrainResult]:
     pace = pace_of(options, len(pixels))
     settled = config.changed(epochs=pace.epochs)
     logger.info(data.introduction())
+    known = None if chosen is None else chosen.metadata
+    for text in seen_in_training(known, data, options).values():
+        logger.info(
+            f"note: --feature-classifier: {text}, so that it tells held-out images less well from "
+            "others than it seems"
+        )
     classifier = chosen or classifier_for(options, data)
     experiment = Experiment(
         config=settled,

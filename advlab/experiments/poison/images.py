@@ -66,7 +66,7 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
     check_repairs(ImageTrainer(config.component, options, data, machine), train)
     attack = ImageAttack.of(options, data)
     attack.check_images(train, data)
-    check_weights_unseen(options, data)
+    check_weights_unseen(options.weights, data, options)
     name = automatic_name(config)
     settled = config.changed(
         target=data.classes[attack.target],

@@ -91,9 +91,7 @@ def draw(
         np.array(result.real_class_fractions),
     )
     if len(generated) == len(data.classes):
-        title = (
-            f"Classes of generated images, {result.modes:,} of {result.real_modes:,} found: {name}"
-        )
+        title = f"Classes of generated images, {result.modes:,} of {result.real_modes:,} generated: {name}"
         save(balance(generated, real, data.classes, title, caption), folder / "classes.png")
     animation(
         [mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif"
@@ -110,7 +108,7 @@ def _quality(
 ) -> Figure:
     evaluations = progress.evaluations
     variety = {
-        "classes hit": [one["modes"] / one["real_modes"] for one in evaluations],
+        "classes generated": [one["modes"] / one["real_modes"] for one in evaluations],
         "evenness of classes": [one["evenness"] for one in evaluations],
         "distance between images": [one["spread"] for one in evaluations],
         "images that are no near-copies": [1 - one["duplicates"] for one in evaluations],

@@ -222,7 +222,7 @@ def _report(result: GanTrainResult) -> None:
         ["precision", percent(result.precision), percent(real.precision)],
         ["recall", percent(result.recall), percent(real.recall)],
         ["inception score", f"{result.inception_score:.3f}", f"{real.inception_score:.3f}"],
-        ["classes made", f"{result.modes:,}", f"{result.real_modes:,}"],
+        ["classes generated", f"{result.modes:,}", f"{result.real_modes:,}"],
         ["worst class, off its share by", percent(result.imbalance), ""],
     ]
     if result.fid_inception is not None and real.fid_inception is not None:
@@ -250,7 +250,7 @@ def _report(result: GanTrainResult) -> None:
     if result.collapsed:
         logger.info(
             "WARNING: the generator has collapsed, so that its figures are of a few kinds of "
-            f"images: {result.modes:,} of {result.real_modes:,} classes found; a longer training "
+            f"images: {result.modes:,} of {result.real_modes:,} classes generated; a longer training "
             "or a lower learning rate may help"
         )
     classifier = result.classifier

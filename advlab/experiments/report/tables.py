@@ -308,7 +308,7 @@ KINDS = {
         [
             _field("FID", "fid", fraction=False),
             _field("FID of real images", "real_reference.fid", fraction=False),
-            _field("classes made", "modes", fraction=False),
+            _field("classes generated", "modes", fraction=False),
             _field("classes of real images", "real_modes", fraction=False),
         ],
     ),

@@ -91,7 +91,7 @@ def draw(
         np.array(result.real_class_fractions),
     )
     if len(generated) == len(data.classes):
-        title = f"Classes of generated images, {result.modes:,} of {result.real_modes:,} generated: {name}"
+        title = f"Classes of generated images, {result.modes:,} of {result.real_modes:,}: {name}"
         save(balance(generated, real, data.classes, title, caption), folder / "classes.png")
     animation(
         [mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif"

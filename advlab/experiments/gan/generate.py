@@ -254,8 +254,8 @@ def _one_class(
     )
     if not len(images):
         raise EnvironmentFailure(
-            f"--of-class {options.of_class}: the classifier assigns none of {generated:,} generated "
-            "images to this class"
+            f"--of-class {options.of_class}: the classifier assigns none of {generated:,} "
+            "generated images to this class"
         )
     name = _class_names(source, classifier)[numbers[0]]
     _write(images, folder, options.files)

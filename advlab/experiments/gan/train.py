@@ -250,8 +250,8 @@ def _report(result: GanTrainResult) -> None:
     if result.collapsed:
         logger.info(
             "WARNING: the generator has collapsed, so that its figures are of a few kinds of "
-            f"images: {result.modes:,} of {result.real_modes:,} classes generated; a longer training "
-            "or a lower learning rate may help"
+            f"images: {result.modes:,} of {result.real_modes:,} classes generated; a longer "
+            "training or a lower learning rate may help"
         )
     classifier = result.classifier
     logger.info(

@@ -67,10 +67,9 @@ LINES: list[tuple[str, list[str]]] = [
         ["--epochs", "belongs to 'advlab train', 'advlab defend'", "'advlab attack'"],
     ),
     ("defend smooth --radius-weight 3", ["--radius-weight: goes with --training macer, not with"]),
-    (
-        "defend smooth --training macer --steps 2",
-        ["--steps: goes with --training smoothadv, not with"],
-    ),
+    ("defend smooth --copies 2", ["--copies: goes with --training smoothadv or macer, not with"]),
+    ("train mlp --momentum .8", ["--momentum: goes with --optimizer sgd, not with adam"]),
+    ("defend pgd --step-gamma .2", ["--step-gamma: goes with --schedule step, not with one-cycle"]),
     ("defend adversarial --steps 3", ["--steps: goes with --attack pgd, not with fgsm"]),
     ("attack simba --low-frequencies 1", ["--low-frequencies: goes with --basis dct, not with"]),
     ("gan --loss hinge --label-smoothing .1", ["--label-smoothing: goes with --loss bce, not"]),

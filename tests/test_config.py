@@ -824,7 +824,7 @@ def test_what_an_option_goes_with_is_an_option_that_can_have_these_values() -> N
     conditional = 0
     for command, component in every_component():
         options = command_named(command).options(component)
-        for name, (other, wanted) in options.goes_with.items():
+        for name, (other, wanted) in options.conditions().items():
             conditional += 1
             assert name in options.model_fields
             words = flag_of(options.model_fields[other]).words

@@ -247,7 +247,7 @@ def test_a_smoothed_network_beside_others_is_compared_by_its_attacks(
 
 
 def test_smoothing_is_searched_by_radii_of_validation_images() -> None:
-    ranges = "--search 2 --sigma 0.1..0.2 --copies 2 --certify 6 --samples 50 --select 10"
+    ranges = "--search 2 --sigma 0.1..0.2 --certify 6 --samples 50 --select 10"
     assert defend(f"smooth {SMALL.replace('--epochs 2', '--epochs 1')} {ranges}") == 0
     found = json.loads(next(Path().glob("samples/compare/*/metrics.json")).read_text())
     assert found["figure"] == "val_mean_radius"

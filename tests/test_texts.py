@@ -1220,8 +1220,8 @@ def test_files_of_a_folder_by_one_rule(tmp_path: Path) -> None:
     assert data.classes == ("neg", "pos")
     assert len(data.train) + len(data.val) + len(data.test) == 24
     assert data.remarks[2] == (
-        "skipped, since only texts in the folders of classes are read: 3 files (README.md, "
-        "README.txt, pos/table.xls)"
+        "skipped, since only files that end in .txt in the folders of classes are read: 3 files "
+        "(README.md, README.txt, pos/table.xls)"
     )
 
 

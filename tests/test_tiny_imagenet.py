@@ -219,3 +219,12 @@ def test_a_labelled_test_folder_is_the_test_set(handed_out: Path, named: bool) -
     data = load(handed_out)
     assert (len(data.train), len(data.val), len(data.test)) == (80, 12, 20)
     check_colours(data)
+
+
+def test_annotations_are_read_beside_a_sorted_test_folder(handed_out: Path) -> None:
+    shutil.rmtree(handed_out / "test")
+    for wnid, colour in COLOURS.items():
+        picture(handed_out / "test" / wnid / "images" / "0.JPEG", colour)
+    data = load(handed_out)
+    assert (len(data.train), len(data.val), len(data.test)) == (72, 8, 12)
+    assert any("1 file (test)" in remark for remark in data.remarks)

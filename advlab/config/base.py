@@ -116,7 +116,7 @@ class Options(BaseModel):
     @model_validator(mode="after")
     def _of_use(self) -> Options:
         """Refuse an option that would change nothing, where its value is not the default."""
-        for name, (other, wanted) in self.goes_with.items():
+        for name, (other, wanted) in self.conditions().items():
             chosen = getattr(self, other)
             if chosen not in wanted and getattr(self, name) != self.usual(name):
                 raise PydanticCustomError(
@@ -130,6 +130,14 @@ class Options(BaseModel):
                     },
                 )
         return self
+
+    @classmethod
+    def conditions(cls) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """What ``goes_with`` says in this class and in those that it derives from."""
+        joined: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for one in reversed(cls.__mro__):
+            joined |= vars(one).get("goes_with", {})
+        return joined
 
     @classmethod
     def usual(cls, name: str) -> Any:

@@ -266,9 +266,8 @@ class OptionSource:
         return {
             key: value
             for key, value in values.items()
-            if key not in self.kind.goes_with
-            or self._used_with(key, varied) is None
-            or setting[self.kind.goes_with[key][0]] in self.kind.goes_with[key][1]
+            if self._used_with(key, varied) is None
+            or setting[self.kind.conditions()[key][0]] in self.kind.conditions()[key][1]
         }
 
     def _used_with(
@@ -276,7 +275,7 @@ class OptionSource:
     ) -> dict[str, Any] | None:
         """A value of another option that varies, beside which an option changes something; None
         where it goes with none that varies."""
-        other, wanted = self.kind.goes_with.get(key, ("", ()))
+        other, wanted = self.kind.conditions().get(key, ("", ()))
         values = varied.get(other, [])
         fitting = [] if isinstance(values, Range) else [one for one in values if one in wanted]
         return {other: fitting[0]} if fitting else None

@@ -37,8 +37,6 @@ class Options(SmoothingOptions, PrunableOptions, DefendOptions):
 
     goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "copies": ("training", ("smoothadv", "macer")),
-        "steps": ("training", ("smoothadv",)),
-        "warmup": ("training", ("smoothadv",)),
         "radius_weight": ("training", ("macer",)),
         "hinge": ("training", ("macer",)),
         "inverse_temperature": ("training", ("macer",)),

@@ -2,7 +2,8 @@
 
 A sketch holds the smallest hashes of the examples. Whether an example is among them can be asked
 for every example whose hash is small enough, so that the fraction of a test set that a network was
-trained on is estimated without the training set; up to ``SIZE`` examples it is exact.
+trained on is estimated without the training set; up to ``SIZE`` examples it is exact. Of a few test
+examples of a network that was trained on very many, none may have such a hash.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SIZE = 2048
+SIZE = 8192
 """How many hashes a sketch keeps."""
 
 _FEWEST, _LEAST = 3, 0.02  # so many test examples, and so large a fraction, are no coincidence
-Hashes = NDArray[np.uint64]
+Hashes = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Sketch:
         kind, _, content = text.partition(":")
         if kind not in ("", "all", "smallest"):
             raise ValueError(f"no sketch of examples begins with {kind!r}")
-        hashes = np.frombuffer(base64.b64decode(content, validate=True), dtype="<u8")
-        return cls(hashes.astype(np.uint64), kind != "smallest")
+        hashes = np.frombuffer(base64.b64decode(content, validate=True), dtype="<u4")
+        return cls(hashes.astype(np.uint32), kind != "smallest")
 
     def text(self) -> str:
         """The sketch as a text of ASCII characters."""
-        content = base64.b64encode(self.hashes.astype("<u8").tobytes()).decode("ascii")
+        content = base64.b64encode(self.hashes.astype("<u4").tobytes()).decode("ascii")
         return f"{'all' if self.whole else 'smallest'}:{content}"
 
     def joined(self, other: Sketch) -> Sketch:
@@ -90,6 +91,6 @@ class Sketch:
 
 
 def _hashes(contents: Iterable[bytes]) -> Hashes:
-    """A hash of 64 bits for each example, uint64 (N,)."""
-    digests = b"".join(hashlib.blake2b(one, digest_size=8).digest() for one in contents)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+    """A hash of 32 bits for each example, uint32 (N,)."""
+    digests = b"".join(hashlib.blake2b(one, digest_size=4).digest() for one in contents)
+    return np.frombuffer(digests, dtype="<u4").astype(np.uint32)

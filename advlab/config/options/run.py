@@ -3,6 +3,7 @@ defaults."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -63,6 +64,11 @@ class TrainOptions(DataOptions, RunOptions):
 
     usual_epochs: ClassVar[int] = 10
     least_steps: ClassVar[int] = 300
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "momentum": ("optimizer", ("sgd",)),
+        "step_epochs": ("schedule", ("step",)),
+        "step_gamma": ("schedule", ("step",)),
+    }
 
     train_size: f.TrainSize = None
     epochs: f.Epochs = None

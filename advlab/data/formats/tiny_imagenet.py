@@ -8,6 +8,7 @@ is the test set, and a tenth of the training images, drawn by class, is the vali
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from advlab.data import splits
@@ -22,13 +23,17 @@ _VAL_FRACTION = 0.1
 def is_tiny_imagenet(root: Path) -> bool:
     """Return whether a folder has this layout.
 
-    The layout is recognised by ``wnids.txt``, by the annotations, or by ``images/`` in a class. A
-    folder whose ``test/`` is sorted by class has another one, since that of Tiny ImageNet has no
-    labels.
+    The layout is recognised by the annotations, by ``wnids.txt``, or by ``images/`` in a class.
+    Without annotations, a folder whose ``test/`` is sorted by class has another one, since that of
+    Tiny ImageNet has no labels.
     """
-    if not (root / "train").is_dir() or _is_sorted(root / "test", root / "train"):
+    if not (root / "train").is_dir():
         return False
-    if (root / "wnids.txt").is_file() or (root / "val" / _ANNOTATIONS).is_file():
+    if (root / "val" / _ANNOTATIONS).is_file():
+        return True
+    if _is_sorted(root / "test", root / "train"):
+        return False
+    if (root / "wnids.txt").is_file():
         return True
     first = next((path for path in entries(root / "train") if path.is_dir()), None)
     return first is not None and (first / "images").is_dir()
@@ -61,6 +66,8 @@ def split_listings(root: Path, split_seed: int) -> list[Listing]:
     train_index, val_index = splits.draw_fraction(
         train.labels, _VAL_FRACTION, split_seed, str(root / "train"), classes
     )
+    unread = (root / "test",) if _is_sorted(root / "test", root / "train") else ()
+    test = replace(test, skipped=(*test.skipped, *unread))
     return [train.select(train_index), train.select(val_index), test]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from advlab.config.options.run import DataOptions
 from advlab.evaluation.entry import attack_suite
 from advlab.experiments.evaluate import run as evaluation
+from advlab.experiments.evaluate.run import chosen
 from advlab.logs import indented
 from advlab.results.defend import SuiteVerdict
 
@@ -44,8 +45,9 @@ def suite_verdict(options: Any, undefended: Path, defended: Path) -> SuiteVerdic
         **shared,
         eps=[options.eps],
         model=str(defended),
-        surrogate=str(undefended),
     )
+    if any(entry.transfer for entry in chosen(config)):
+        config = config.changed(surrogate=str(undefended))
     with indented():
         finished = evaluation.run(config)
     return SuiteVerdict(

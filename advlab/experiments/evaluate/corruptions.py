@@ -147,6 +147,11 @@ class Measurement:
                 bar.update(0 if kind is None else 1)
         failed = _unsteady(networks, images)
         failed |= seen_in_training(self.target.metadata, self.data, options)
+        known = None if self.reference is None else self.reference.metadata
+        failed |= {
+            f"{name} of the reference": text.replace("the network", "the reference")
+            for name, text in seen_in_training(known, self.data, options).items()
+        }
         result = result_of(
             self.config,
             self.sort,

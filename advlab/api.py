@@ -69,6 +69,7 @@ from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.defaults import own_defaults
 from advlab.networks.layout import place
+from advlab.networks.sketch import Sketch
 from advlab.perturbation import transformed
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.goal import Goal
@@ -79,6 +80,7 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, machine_of
 
 _PROBE = 100  # images that the checks before an evaluation look at
+_EXAMPLES = "_advlab_examples"  # where a loaded network keeps what it was trained on
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _LOADED = "give load_model the option, and the function the model"
 # Options of the command line that do nothing here, and what takes their place where something does.
@@ -410,7 +412,26 @@ def load_model(
         raise UsageError(f"load_model: {message}") from error
     if named is None:
         raise UsageError(f"load_model: no network at {name}")
+    if named.metadata is not None:
+        setattr(named.network, _EXAMPLES, named.metadata.examples)
     return named.network
+
+
+def _seen_in_training(model: nn.Module, data: Images) -> dict[str, str]:
+    """The check whether a network from ``load_model`` was trained on these images; empty where it
+    was not, or where that is not known: of images that are no bytes, or of networks from
+    elsewhere."""
+    examples = getattr(model, _EXAMPLES, "")
+    levels = data.inputs(slice(None)).mul(255)
+    if not examples or not torch.allclose(levels, levels.round(), atol=1e-3):
+        return {}
+    stored = Images(levels.round().to(torch.uint8), data.labels)
+    count = Sketch.read(examples).count(stored.contents())
+    if not count:
+        return {}
+    return {
+        "trained on the images": f"the network was trained on {count:,} of the {len(data):,} images"
+    }
 
 
 @_in_keywords()
@@ -489,6 +510,9 @@ def attack(
     clean = judge(victim, data.inputs(slice(None)))
     _check_classes(data.labels, clean.shape[1], "labels")
     doubts |= chance_check(is_correct(clean, data.labels), clean.shape[1])
+    doubts |= _seen_in_training(model, data)
+    if surrogate is model:
+        raise ValueError("surrogate: is the model itself; leave it out to attack that")
     if source is not None:
         count = source.logits(data.inputs(slice(0, 1), machine.device)).shape[1]
         if count != clean.shape[1]:
@@ -577,6 +601,7 @@ def evaluate(
         victim, data.select(probe), norm, radius or 0.1, settings.seed, samples, batch
     )
     failed |= _weak_precision(model, data, machine, precision)
+    failed |= _seen_in_training(model, data)
     probed = victim.gradients
     rows: list[SuiteRow] = []
     reasons = [_left_out(entry, norm, logits.shape[1]) for entry in suite_entries]
@@ -649,6 +674,7 @@ def certify(
     failed = certification.vote_checks(victim, data, smoothing)
     logits = judge(victim, data.inputs(slice(None)))
     failed |= chance_check(is_correct(logits, data.labels), logits.shape[1])
+    failed |= _seen_in_training(model, data)
     failed |= certification.lost_votes(certified.without_vote)
     log_failed(failed)
     accuracy = certified.accuracy(data.labels, 0.0)

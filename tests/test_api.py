@@ -20,6 +20,8 @@ from torch import Tensor, nn
 import advlab
 from advlab import AttackResult, api
 from advlab.cli.main import main
+from advlab.config.options.run import LoadOptions
+from advlab.data import load_images
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UsageError
 from advlab.runs.machine import Machine
@@ -670,3 +672,24 @@ def test_what_cannot_be_verified() -> None:
         advlab.verify(nn.Sequential(linear_model(), nn.Softsign()).eval(), images, labels, eps=0.1)
     with pytest.raises(ValueError, match="training mode"):
         advlab.verify(linear_model().train(), images, labels, eps=0.1)
+
+
+def test_images_that_a_loaded_network_was_trained_on_are_seen(model: nn.Module) -> None:
+    data = load_images.load(LoadOptions(dataset="digits"))
+    for part, seen in ((data.train, True), (data.test, False)):
+        images, labels = part.inputs(slice(0, 40)), part.labels[:40]
+        quick = {"suite": "quick", "attacks": ["noise"], **CPU}
+        failed = [
+            advlab.attack(model, images, labels, "fgsm", eps=0.1, **CPU).checks_failed,
+            advlab.evaluate(model, images, labels, eps=0.1, **quick).checks_failed,
+            advlab.certify(model, images, labels, sigma=0.2, samples=20, alpha=0.1).checks_failed,
+        ]
+        assert [("trained on the images" in checks) for checks in failed] == [seen] * 3
+        blurred = (images + 0.3 / 255).clamp(0, 1)
+        again = advlab.attack(model, blurred, labels, "fgsm", eps=0.1, **CPU)
+        assert "trained on the images" not in again.checks_failed
+
+
+def test_a_model_is_no_surrogate_of_itself(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match="surrogate: is the model itself"):
+        advlab.attack(model, *digits, "fgsm", eps=0.1, surrogate=model, **CPU)

@@ -430,6 +430,10 @@ def test_every_file_of_a_folder_is_read_or_named() -> None:
     write("set/more/val.pq", rows(6))
     write("set/.cache/train.parquet", rows(3))
     Path("set/README.md").write_text("What it is.")
+    Path("set/more/again").symlink_to("../..")
+    with pytest.raises(UsageError, match="is a link to a folder above it"):
+        load("parquet:set")
+    Path("set/more/again").unlink()
     Path("set/more/test.arrow").write_bytes(b"")
     data = load("parquet:set")
     assert (len(data.train), len(data.val), len(data.test)) == (60, 6, 9)

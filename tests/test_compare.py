@@ -283,6 +283,23 @@ def refusal(first: Result, second: Result, capsys: pytest.CaptureFixture[str]) -
     return words
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"surrogate": OTHER}, "at ε = 0.1 (L∞), images made on another network"),
+        ({"target": "3"}, "at ε = 0.1 (L∞), targeted at 3"),
+        ({}, "at ε = 0.1 (L∞)"),
+    ],
+)
+def test_what_all_figures_hold_for_is_named(
+    changes: dict[str, Any], words: str, out: Path, empty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = results.read_as(AttackResult, out / "attack" / "fgsm").model_dump()
+    one, two = (AttackResult.model_validate({**result, **changes}) for _ in range(2))
+    assert refusal(one, two, capsys) == ""
+    assert f"robust accuracy {words} |" in Path("samples/compare/c/table.md").read_text()
+
+
 def test_an_attack_says_on_which_images_it_was_measured(out: Path, runs: Path) -> None:
     assert results.read(out / "attack" / "fgsm").measured_on().which == "12 images from 0"  # type: ignore[union-attr]
     line = ["attack", "fgsm", "--model", str(runs / "train" / "small"), "--dataset", "digits"]

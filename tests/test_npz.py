@@ -375,3 +375,12 @@ def test_images_that_are_stored_class_by_class_are_read_in_another_order(tmp_pat
             assert sorted(order) == list(range(90))
             assert labels[order].tolist() == part.labels.tolist()
         assert any("stored class by class" in remark for remark in data.remarks) == by_class
+
+
+def test_test_images_alone_need_a_network_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, x_test=BYTES, y_test=LABELS)
+    for command in ("attack fgsm --eps 0.1", "evaluate quick", "inspect predict"):
+        assert main([*command.split(), "--dataset", f"npz:{file}", "--out", str(tmp_path)]) == 2
+        assert "holds test images only" in capsys.readouterr().err

@@ -1335,3 +1335,12 @@ def test_only_networks_that_work_through_padding_have_texts_sorted_by_length() -
 
 def built(name: str) -> torch.nn.Module:
     return assemble(name, load_component("advlab.models", name, "model").Architecture(), 20, 2)
+
+
+def test_training_texts_that_all_stand_among_the_test_texts_are_refused(tmp_path: Path) -> None:
+    rows = [f"text number {number},{'ab'[number % 2]}" for number in range(40)]
+    (tmp_path / "set").mkdir()
+    for name, part in (("train", rows[:20]), ("test", rows)):
+        (tmp_path / "set" / f"{name}.csv").write_text("\n".join(["text,label", *part]) + "\n")
+    with pytest.raises(UsageError, match="all its training texts stand among the test"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}/set"))

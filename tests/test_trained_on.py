@@ -276,6 +276,9 @@ def test_texts_that_a_network_was_trained_on_are_seen(
     line = "train nbow --dataset csv:some.csv --epochs 2 --split-seed 3 --name a"
     assert main(line.split()) == 0
     attack = "attack deepwordbug --model samples/train/a --dataset csv:some.csv --limit 3"
+    capitals = [f"{text.upper()}  ,{label}" for text, label in (row.split(",") for row in rows)]
+    other = "\n".join(["text,label", *capitals])
+    Path("some.csv").write_text(other + "\n")  # the same words in capitals
     for split, seen in (("3", False), ("0", True)):
         assert main([*attack.split(), "--split-seed", split, "--name", f"s{split}"]) == 0
         failed = json.loads(Path(f"samples/attack/s{split}/metrics.json").read_text())

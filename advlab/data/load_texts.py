@@ -177,6 +177,10 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     test = None if raw.test is None else without_copies(raw.test)
     val = None if raw.val is None else without_copies(raw.val)
     train = without_copies((raw.texts, raw.labels))
+    if raw.texts and not train[0]:
+        raise UsageError(
+            f"{raw.title}: all its training texts stand among the test or validation texts as well"
+        )
     remaining = 1.0
     removed = sum(copies.removed for copies in counts)
     place = raw.title + f", without {_counted(removed, 'duplicate')}" * bool(removed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,8 +51,10 @@ class Texts:
         return len(self.texts)
 
     def contents(self) -> Iterator[bytes]:
-        """The characters of each text, from which a ``Sketch`` is made."""
-        return (text.encode("utf-8", "surrogatepass") for text in self.texts)
+        """The characters of each text, from which a ``Sketch`` is made, without what makes no
+        other words: case, spaces and other forms of one character."""
+        plain = (unicodedata.normalize("NFKC", text).casefold().split() for text in self.texts)
+        return (" ".join(words).encode("utf-8", "surrogatepass") for words in plain)
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Return the word indices of the texts at ``index`` on ``device``.

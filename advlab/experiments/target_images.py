@@ -94,7 +94,8 @@ def check_another(surrogate: TargetModel, target: TargetModel) -> None:
     Raises:
         UsageError: both are one network.
     """
-    if surrogate.contents == target.contents:
+    same = surrogate.contents == target.contents
+    if same and surrogate.preprocessing == target.preprocessing:
         raise UsageError(
             f"--surrogate {surrogate.place}: is the network that is attacked; without --surrogate "
             "images are made on it itself"

@@ -111,6 +111,11 @@ def newest_or_trained(
             )  # no folder of results may choose what code is run
         ),
     )
+    if newest is None and not len(data.train):
+        raise UsageError(
+            f"{data.name}: holds test images only, and no finished training on it is under "
+            f"{options.out}; --model names a network"
+        )
     if newest is None:
         # Its figures and tables take a third of the time in which a worker process starts, and a
         # worker trains nothing.

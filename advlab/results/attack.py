@@ -230,15 +230,17 @@ class AttackResult(Result):
     def context(self) -> str:
         """The ball that the headline holds for, whether all images share a perturbation, and
         whether they were made on another network."""
-        return self._ball() + _made_on(self.surrogate)
+        return ball(self.eps[-1], self.norm) + self._for_all() + _made_on(self.surrogate)
 
     def compared_under(self) -> str:
         """The same, whatever the other network is: which one serves best is compared too."""
-        context = self._ball() + _transferred(self.surrogate)
-        return ", ".join(filter(None, [context, self.goal()]))
+        return ball(self.eps[-1], self.norm) + self.besides_radius()
 
-    def _ball(self) -> str:
-        return ball(self.eps[-1], self.norm) + self._for_all()
+    def besides_radius(self) -> str:
+        """Whether all images share a perturbation or were made on another network, and the
+        target."""
+        goal = f", {self.goal()}" if self.goal() else ""
+        return self._for_all() + _transferred(self.surrogate) + goal
 
     def doubt(self) -> str:
         """The checks that failed."""

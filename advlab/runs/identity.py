@@ -82,7 +82,9 @@ class Identity:
                     digest not in contents.values()
                 ):  # a network's file, which the caller knows by what it is
                     hashes[name] = digest
-        return cls(config.command, config.component, json.loads(json.dumps(options)), hashes)
+        options = {name: _without_place(value) for name, value in options.items()}
+        component = str(_without_place(config.component))
+        return cls(config.command, component, json.loads(json.dumps(options)), hashes)
 
     def text(self) -> str:
         """The content of ``identity.json``; equal for equal identities, letter for letter."""

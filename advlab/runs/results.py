@@ -321,6 +321,10 @@ class Result(Record):
         knows that one of them is what a comparison is about."""
         return self.conditions()
 
+    def besides_radius(self) -> str:
+        """What ``compared_under`` says beside an ε, begun with a comma; empty where that is all."""
+        return ""
+
     def measured_on(self) -> Examples:
         """The test examples that the headline is of; all of them unless a subclass knows better.
         Figures on other examples do not compare."""

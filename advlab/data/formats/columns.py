@@ -238,19 +238,12 @@ def _of_files(path: Path) -> Table:
 
 
 def _parquet_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """The Parquet files of a folder and of its sub-folders, and the other files; hidden ones and
-    those of operating systems are neither."""
-    from advlab.data.formats.listing import entries
+    """The Parquet files of a folder and of its sub-folders, and the other files."""
+    from advlab.data.formats.listing import all_files
 
-    parquet: list[Path] = []
-    others: list[Path] = []
-    for path in entries(root):
-        if path.is_dir():
-            below, beside = _parquet_files(path)
-            parquet, others = parquet + below, others + beside
-        else:
-            (parquet if path.suffix.lower() in _ENDINGS else others).append(path)
-    return sorted(parquet), others
+    files = all_files(root)
+    parquet = [file for file in files if file.suffix.lower() in _ENDINGS]
+    return parquet, [file for file in files if file.suffix.lower() not in _ENDINGS]
 
 
 def _split_of(file: Path) -> str:

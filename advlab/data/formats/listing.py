@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClas
     skipped: list[Path] = []
     for path in entries(root):
         if path.is_dir():
-            inside = _all_files(path, {root.resolve()})
+            inside = all_files(path, {root.resolve()})
             files[path.name] = [file for file in inside if belongs(file)]
             skipped += [file for file in inside if not belongs(file)]
         else:
@@ -178,14 +179,21 @@ def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClas
     return FilesOfClasses(files, skipped)
 
 
-def _all_files(folder: Path, above: set[Path]) -> list[Path]:
-    """The files in a folder and its sub-folders, sorted by path."""
+def all_files(folder: Path, above: AbstractSet[Path] = frozenset()) -> list[Path]:
+    """The files in a folder and its sub-folders, sorted by path, without hidden and system files.
+
+    Args:
+        above: the folders that it lies in.
+
+    Raises:
+        UsageError: a folder cannot be read, or is a link to one above it.
+    """
     resolved = folder.resolve()
     if resolved in above:
         raise UsageError(f"{folder}: is a link to a folder above it")
     files: list[Path] = []
     for path in entries(folder):
-        files += _all_files(path, above | {resolved}) if path.is_dir() else [path]
+        files += all_files(path, above | {resolved}) if path.is_dir() else [path]
     return files
 
 

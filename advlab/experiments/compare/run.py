@@ -184,11 +184,10 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     common = set.intersection(*map(set, known)) if len(known) == len(runs) else set()
     if common and len(norms) == 1 and first.quantity == "robust accuracy":
         eps = max(common)
-        return _Figure(
-            first,
-            [points[eps] for points in known],
-            f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})",
-        )
+        held = f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})"
+        besides = {run.result.besides_radius() for run in runs}
+        held += besides.pop() if len(besides) == 1 else ""
+        return _Figure(first, [points[eps] for points in known], held)
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]

@@ -223,13 +223,14 @@ class OptionSource:
         combinations = self._combinations(first, varied)
         cells: list[tuple[str, Any]] = []
         used: dict[str, list[Any]] = {key: [] for key in varied}
-        tried: list[Any] = []
+        shortened: set[str] = set()
         for combination in combinations:
             chosen = self._of_use(dict(zip(varied, combination, strict=True)), fixed, varied)
+            if len(chosen) < len(varied):
+                if repr(chosen) in shortened:  # it differs in what it has no use for
+                    continue
+                shortened.add(repr(chosen))
             several = self._seeds_of(label, self._of_use(fixed, chosen, varied), chosen)
-            if several in tried:  # it differs from another one in what it has no use for
-                continue
-            tried.append(several)
             cells += several
             for key in chosen:
                 value = getattr(several[0][1], key)

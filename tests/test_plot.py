@@ -104,10 +104,10 @@ def test_a_width_scales_the_whole_figure(out: Path, tmp_path: Path) -> None:
     assert main([*line.split(), "--to", str(tmp_path / "usual")]) == 0
     assert main([*line.split(), "--to", str(tmp_path / "half"), "--width", "4.5"]) == 0
     usual = Image.open(tmp_path / "usual" / "curves.png")
-    half = Image.open(tmp_path / "half" / "curves.png")
+    half = Image.open(tmp_path / "half" / "curves-4.5in.png")
     assert (usual.width, half.width) == (9 * 130, round(4.5 * 130))
     assert half.height == pytest.approx(usual.height / 2, abs=1)
-    assert [path.name for path in (tmp_path / "half").iterdir()] == ["curves.png"]
+    assert [path.name for path in (tmp_path / "half").iterdir()] == ["curves-4.5in.png"]
 
 
 def test_figures_of_several_runs_get_a_folder_each(out: Path, tmp_path: Path) -> None:

@@ -296,6 +296,32 @@ def test_the_last_layer_is_the_one_called_last(
     assert not any("head.weight" in key and key.startswith("encoder") for key in shapes)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train samples/train/a --epochs 1",
+        "defend fast --model samples/train/a --epochs 1",
+        "poison mlp --weights samples/train/a --epochs 1 --seeds 1",
+    ],
+)
+def test_a_run_goes_on_with_the_data_of_its_training(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (100, 6, 6), dtype=np.uint8), np.arange(100) % 2
+    np.savez("some.npz", images=images, labels=labels)
+    given = "--dataset npz:some.npz --split-seed 3 --epochs 1 --width 8 --name a"
+    assert main(["train", "mlp", *given.split()]) == 0
+    capsys.readouterr()
+    assert main([*line.split(), "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "dataset: npz:some.npz" in printed
+    assert "split_seed: 3" in printed
+    assert main(line.split()) == 0
+    assert main([*line.split(), "--dataset", "npz:some.npz"]) == 2  # split by seed 0
+    assert "it was trained with --split-seed 3" in capsys.readouterr().err
+
+
 def test_the_same_classes_in_another_order_keep_their_rows_of_the_last_layer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

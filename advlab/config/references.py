@@ -9,6 +9,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("torchvision:", "timm:")
 """What the name of a network of a library begins with."""
@@ -41,7 +42,24 @@ def names_file(text: str) -> bool:
 
 def checkpoint_model(text: str) -> tuple[str, dict[str, object]] | None:
     """The network and the architecture of the classifier of images at ``text``, a checkpoint or the
-    folder of a run; None where there is none.
+    folder of a run; None where there is none."""
+    metadata = _metadata(text)
+    model, architecture = metadata.get("model"), metadata.get("architecture")
+    return (model, architecture) if isinstance(architecture, dict) and model is not None else None
+
+
+def checkpoint_data(text: str) -> dict[str, object]:
+    """The options of the data that the classifier of images at ``text`` was trained on, the name
+    among them; empty where there is no such checkpoint."""
+    metadata = _metadata(text)
+    dataset, others = metadata.get("dataset"), metadata.get("data")
+    if not isinstance(dataset, str) or not isinstance(others, dict):
+        return {}
+    return {"dataset": dataset, **{key: one for key, one in others.items() if one is not None}}
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """The metadata of a checkpoint of a classifier of images, unchecked; empty where there is none.
 
     Only the head of the file is read: a length, then a JSON object with the metadata.
     """
@@ -52,10 +70,9 @@ def checkpoint_model(text: str) -> tuple[str, dict[str, object]] | None:
             length = int.from_bytes(opened.read(8), "little")
             head = json.loads(opened.read(length) if length < _LONGEST_HEAD else b"")
         metadata = json.loads(head["__metadata__"]["advlab"])
-        model, architecture = metadata["model"], metadata["architecture"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return (model, architecture) if isinstance(architecture, dict) else None
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def dataset_title(name: str) -> str:

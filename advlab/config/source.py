@@ -18,7 +18,7 @@ from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced
 from advlab.config.options.run import SearchOptions
-from advlab.config.references import checkpoint_model, names_file
+from advlab.config.references import checkpoint_data, checkpoint_model, names_file
 from advlab.config.registry import Command, network_in, owners_of
 from advlab.config.search import Range, range_in, settings
 from advlab.config.variants import Variant, place_in
@@ -108,7 +108,13 @@ class OptionSource:
         values.update(self.flags)
         if self.command.trains and _is_file(values.get("model")):
             values |= {"model": self._model(), "weights": values["model"]}
-        values = {**self._architecture_of(values.get("weights")), **values}
+        weights = values.get("weights")
+        values = {**self._architecture_of(weights), **values}
+        if isinstance(weights, str) and "dataset" not in values:
+            # It goes on with the data of its first training, split as they were then.
+            known = self.kind.model_fields.keys()
+            data = {key: one for key, one in checkpoint_data(weights).items() if key in known}
+            values = {**data, **values}
         for key, value in values.items():
             if key not in self.kind.model_fields:
                 raise UsageError(self._unknown(key))

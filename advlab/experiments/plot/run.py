@@ -20,8 +20,8 @@ from advlab.runs.files import recording
 def main(names: Sequence[str], options: PlotOptions) -> int:
     """Draw the figures of the named runs from the records that lie in their folders.
 
-    A figure is named as the run named it, with the style in its name where that is not the run's
-    own. What the run drew itself is not changed, unless the same file is asked for.
+    A figure is named as the run named it, with style and width in its name where they are not the
+    run's own. What the run drew itself is not changed, unless the same file is asked for.
 
     Args:
         names: folders as ``advlab list`` prints them, or ``command/name`` under ``options.out``.
@@ -60,6 +60,7 @@ def _draw(name: str, file: Path, target: Path, options: PlotOptions) -> Path:
     with styled():
         figure = restyled(record.drawn_again(file), options.style, options.width)
     changed = "" if options.style == "screen" else f"-{options.style}"
+    changed += "" if options.width is None else f"-{options.width:g}in"
     path = target / f"{name}{changed}.{options.format}"
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="constrained_layout not applied")

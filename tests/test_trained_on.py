@@ -135,7 +135,9 @@ def test_an_attack_on_training_images_is_not_believed(
     if options.endswith("some.npz"):
         text = failed["trained on the test set"]
         assert text.startswith("the network was trained on ")
-        assert text.endswith(" of the 20 test images; it was trained with --split-seed 3")
+        assert text.endswith(
+            " of the 20 test images; it was trained with --split-seed 3, which leaves others for testing"
+        )
 
 
 def listed(out: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -97,7 +97,9 @@ def _other_split(
         for key in ("split_seed", "test_fraction")
         if key in loaded and loaded[key] != getattr(options, key, loaded[key])
     ]
-    return f"; it was trained with {' '.join(otherwise)}" if otherwise else ""
+    if not otherwise:
+        return ""
+    return f"; it was trained with {' '.join(otherwise)}, which leaves others for testing"
 
 
 def _metadata(weights: str) -> Metadata | None:

@@ -101,10 +101,11 @@ def metadata_of(
     if norm == "auto":
         norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
     if norm == "batch" and (options.loss == "wgan-gp" or options.penalty):
+        asked = f"--penalty {options.penalty}" if options.penalty else f"--loss {options.loss}"
         raise UsageError(
-            "--critic-norm batch: makes an image's score depend on the others in its batch, and "
-            "a gradient penalty is of one image; "
-            "layer, spectral and none go with it"
+            f"{asked}: does not go with --critic-norm batch, which makes an image's score depend "
+            "on the others in its batch, as a gradient penalty is of one image; give --critic-norm "
+            "layer, spectral or none"
         )
     if norm == "spectral" and options.loss == "wgan":
         raise UsageError(

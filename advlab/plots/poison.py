@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, wrapped
 
 Series = Mapping[float, Sequence[float]]
 
@@ -56,7 +56,7 @@ def against_rate(
         label=f"chance (1 of {classes} classes)",
     )
     panels[0].set_ylim(-3, 103)
-    panels[0].set_ylabel(f"accuracy on clean {examples} (%)")
+    panels[0].set_ylabel(f"accuracy on\nclean {examples} (%)")
     panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
     if success:
         _line(panels[1], success, len(accuracies), attack)
@@ -65,7 +65,7 @@ def against_rate(
         axis = (
             f"attack success of {attack} (%)" if above_clean else f"gets the target, {attack} (%)"
         )
-        panels[1].set_ylabel(axis)
+        panels[1].set_ylabel(wrapped(axis, 26))
     panels[-1].set_xlabel(setting)
     return drawn
 

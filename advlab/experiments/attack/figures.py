@@ -179,7 +179,7 @@ def caption_of(result: OnImages, count: int | None = None) -> str:
         f"seed\N{NO-BREAK SPACE}{result.seed}",
     ]
     if result.surrogate is not None:
-        parts.append(f"made on another {result.surrogate.model}")
+        parts.append(f"made on another network, {result.surrogate.model}")
     return " · ".join(parts)
 
 

@@ -43,15 +43,22 @@ def success_text(rate: float, result: AttackResult | TransformedResult) -> str:
 
 
 def not_attacked(result: AttackResult | TransformedResult) -> str:
-    """A note on images of the target class, which are there already; empty where there are none."""
-    others = result.images - result.tasks
-    if result.target is None or result.target == "each" or others <= 0:
+    """A note on images of the target class, and on others that are taken for it without an attack;
+    empty where there are none."""
+    if result.target is None or result.target == "each":
         return ""
+    others = result.images - result.tasks
     which = f"the {others:,} of the target class" if others > 1 else "the one of the target class"
-    return (
+    accuracy = (
         f"robust accuracy: over all {counted(result.images, 'image')}; {which} "
         f"{'are' if others > 1 else 'is'} not attacked"
     )
+    attacked = result.points[0].attacked if isinstance(result, AttackResult) else result.attacked
+    success = (
+        f"success: over {counted(result.tasks, 'image')}, of which {result.tasks - attacked:,} "
+        "reach the target without an attack"
+    )
+    return "\n".join([accuracy] * (others > 0) + [success] * (attacked < result.tasks))
 
 
 def sizes_of(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:

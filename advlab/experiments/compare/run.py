@@ -223,8 +223,13 @@ def _other_data(first: Finished[Result], second: Finished[Result]) -> str:
     if len(photos) == len(runs):
         return f"{first.folder} and {second.folder} are of other photos ({' and '.join(photos)})"
     both = sorted({dataset_title(run.result.dataset) for run in runs})
-    which = f"data {' and '.join(both)}" if len(both) > 1 else "data of one name"
-    return f"{first.folder} and {second.folder} have other {which}"
+    if len(both) > 1:
+        return f"{first.folder} and {second.folder} have other data {' and '.join(both)}"
+    hashes = " and ".join(str(run.result.data_sha256)[:12] for run in runs)
+    return (
+        f"{first.folder} and {second.folder} have data of the same name with other content, or "
+        f"split otherwise ({hashes})"
+    )
 
 
 def _other_examples(first: Finished[Result], second: Finished[Result]) -> str:

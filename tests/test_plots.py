@@ -529,8 +529,8 @@ def test_a_poisoning_shows_accuracies_and_success_apart_with_the_chance_of_its_c
         attack="the trigger",
     )
     accuracy, success = made.axes
-    assert accuracy.get_ylabel() == "accuracy on clean test texts (%)"
-    assert success.get_ylabel() == "attack success of the trigger (%)"
+    assert " ".join(accuracy.get_ylabel().split()) == "accuracy on clean test texts (%)"
+    assert " ".join(success.get_ylabel().split()) == "attack success of the trigger (%)"
     lines = {str(line.get_label()): values(line.get_ydata()) for line in accuracy.lines}
     assert lines == {"all": [81.25, 56.25], "chance (1 of 4 classes)": [25.0, 25.0]}
     legend = accuracy.get_legend()

@@ -135,9 +135,7 @@ def test_an_attack_on_training_images_is_not_believed(
     if options.endswith("some.npz"):
         text = failed["trained on the test set"]
         assert text.startswith("the network was trained on ")
-        assert text.endswith(
-            " of the 20 test images; it was trained with --split-seed 3, which leaves others for testing"
-        )
+        assert " of the 20 test images; it was trained with --split-seed 3, which leaves" in text
 
 
 def listed(out: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -88,7 +88,8 @@ class By(Objective):
 # --- schedules ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one-cycle"])
 def test_the_rate_never_leaves_its_range(schedule: str) -> None:
-    given = options(schedule=schedule, epochs=12, step_epochs=4, step_gamma=0.1)
+    of_steps = {"step_epochs": 4, "step_gamma": 0.1} if schedule == "step" else {}
+    given = options(schedule=schedule, epochs=12, **of_steps)
     rates = [learning_rate(given, step, 10) for step in range(120)]
     assert max(rates) == pytest.approx(0.01)
     assert min(rates) >= 0
@@ -108,7 +109,8 @@ def test_step_and_cosine_are_torchs() -> None:
             lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=120),
         ),
     ):
-        given = options(schedule=schedule, epochs=12, step_epochs=4, step_gamma=0.5)
+        of_steps = {"step_epochs": 4, "step_gamma": 0.5} if schedule == "step" else {}
+        given = options(schedule=schedule, epochs=12, **of_steps)
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
         scheduler = make(optimizer)
         for step in range(120):
@@ -392,9 +394,8 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
 
     goal = torch.tensor([1.0, -2.0], dtype=torch.float64)
     bowl = Bowl()
-    given = options(
-        optimizer=kind, lr=0.05, weight_decay=0.3, momentum=0.8, epochs=6, batch_size=50
-    )
+    own = {"momentum": 0.8} if kind == "sgd" else {}
+    given = options(optimizer=kind, lr=0.05, weight_decay=0.3, epochs=6, batch_size=50, **own)
     fit(
         bowl,
         examples(100, 0),

@@ -429,7 +429,7 @@ def test_a_grid_over_several_options_is_drawn_as_a_heat_map(
     assert (
         type_in(
             "train mlp separable --lr 1e-3 1e-2 --weight-decay 0 .1 --momentum .5 .9 --seeds 2 "
-            f"{TINY}"
+            f"--optimizer sgd {TINY}"
         )
         == 0
     )

@@ -28,16 +28,8 @@ each = pytest.mark.parametrize("schedule", SCHEDULES)
 
 
 def options(schedule: str, **changes: Any) -> TrainOptions:
-    return TrainOptions(
-        **{
-            "schedule": schedule,
-            "epochs": 8,
-            "lr": 0.02,
-            "step_epochs": 3,
-            "step_gamma": 0.2,
-            **changes,
-        }
-    )
+    of_steps = {"step_epochs": 3, "step_gamma": 0.2} if schedule == "step" else {}
+    return TrainOptions(**{"schedule": schedule, "epochs": 8, "lr": 0.02, **of_steps, **changes})
 
 
 def rates(given: TrainOptions, steps_per_epoch: int) -> list[float]:

@@ -17,7 +17,6 @@ from advlab.errors import UsageError
 from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
 from advlab.experiments.target_model import TargetModel, named, newest, title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
-from advlab.logs import logger
 from advlab.runs.machine import prepare
 
 
@@ -36,6 +35,7 @@ class InspectedImage:
         dataset: the data set it is from, or ``photo``.
         data_sha256: hash of the photo's file, or of the data set.
         target: the network as it was named.
+        introduction: lines about the data set; empty for a photo.
     """
 
     network: nn.Module
@@ -48,6 +48,7 @@ class InspectedImage:
     dataset: str
     data_sha256: str
     target: TargetModel
+    introduction: str = ""
 
     @property
     def title(self) -> str:
@@ -78,7 +79,6 @@ def load(
             )
         target = named(options)
         target, data = with_images(options, target, device)
-        logger.info(data.introduction())
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
@@ -91,6 +91,7 @@ def load(
             origin,
             data.name,
             data.sha256(),
+            data.introduction(),
         )
     photo = photos.read(Path(options.image))
     if names_library(options.model) and options.dataset != "auto":
@@ -119,6 +120,7 @@ def _inspected(
     origin: str,
     dataset: str,
     data_sha256: str,
+    introduction: str = "",
 ) -> InspectedImage:
     """The image at the network's own size, in front of what comes after that scaling."""
     network = target.network
@@ -141,6 +143,7 @@ def _inspected(
         dataset,
         data_sha256,
         target,
+        introduction,
     )
 
 

@@ -63,6 +63,8 @@ def run(config: Config) -> Inspected:
         options, lambda body, classes: _check(body, classes, config.component, options)
     )
     _check(inspected.body, inspected.classes, config.component, options)
+    if inspected.introduction:
+        logger.info(inspected.introduction)
     logger.info(f"image: {inspected.origin}")
     config = inspected.target.settled(config)
     if inspected.dataset != "photo":

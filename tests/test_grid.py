@@ -415,6 +415,25 @@ def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]
 
 
 # --- heat maps ------------------------------------------------------------------------------------
+def test_cells_without_a_use_for_an_option_have_a_place_of_their_own_in_a_heat_map(
+    quick: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Any, ...]] = []
+    real = pictures_of_grids.heat
+
+    def spy(*given: Any, **more: Any) -> Any:
+        drawn.append(given)
+        return real(*given, **more)
+
+    monkeypatch.setattr(heats, "heat", spy)
+    line = f"train mlp --optimizer adam sgd --momentum .7 .8 {TINY}"
+    assert type_in(line) == 0
+    ((tables, rows, columns, *_),) = drawn
+    assert rows == ["optimizer adam", "optimizer sgd"]
+    assert columns == ["momentum 0.7", "momentum 0.8", "momentum –"]
+    assert np.isnan(tables["mlp"]).tolist() == [[True, True, False], [False, False, True]]
+
+
 def test_a_grid_over_several_options_is_drawn_as_a_heat_map(
     quick: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

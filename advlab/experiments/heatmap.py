@@ -15,6 +15,8 @@ from advlab.plots.heat import heat
 from advlab.plots.style import save
 from advlab.runs.results import Headline
 
+_IDLE = "–"
+
 
 def heat_map(
     plan: Plan,
@@ -40,7 +42,8 @@ def heat_map(
     if len(varied) < 2:
         return
     half = (len(varied) + 1) // 2
-    down, along = _places(plan, varied[:half]), _places(plan, varied[half:])
+    run = [cell for cell, _ in values]
+    down, along = _places(plan, varied[:half], run), _places(plan, varied[half:], run)
     tables: dict[str, NDArray[np.float64]] = {}
     for name in dict.fromkeys(cell.component for cell, _ in values):
         cells: dict[tuple[int, int], list[float]] = {}
@@ -69,15 +72,30 @@ def heat_map(
     save(drawn, folder / "heatmap.png")
 
 
-def _places(plan: Plan, names: Sequence[str]) -> list[str]:
-    return [
-        "\n".join(map(_named, names, values))
-        for values in itertools.product(*(plan.axes[name] for name in names))
+def _places(plan: Plan, names: Sequence[str], cells: Sequence[Config]) -> list[str]:
+    """The combinations of values in the order of the grid, those of some cell alone where others
+    have no use for an option."""
+    values = [
+        [*plan.axes[name], *[_IDLE] * any(_value(cell, name) == _IDLE for cell in cells)]
+        for name in names
     ]
+    every = [
+        "\n".join(map(_named, names, combination)) for combination in itertools.product(*values)
+    ]
+    present = {_values(cell, names) for cell in cells}
+    idle = any(_IDLE in of_name for of_name in values)
+    return [place for place in every if place in present or not idle]
 
 
 def _values(cell: Config, names: Sequence[str]) -> str:
-    return "\n".join(_named(name, getattr(cell.options, name)) for name in names)
+    return "\n".join(_named(name, _value(cell, name)) for name in names)
+
+
+def _value(cell: Config, name: str) -> object:
+    """The value of an option in a cell; a dash where the cell has no use for it."""
+    other, wanted = cell.options.conditions().get(name, ("", ()))
+    used = not other or getattr(cell.options, other) in wanted
+    return getattr(cell.options, name) if used else _IDLE
 
 
 def _named(name: str, value: object) -> str:

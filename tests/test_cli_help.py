@@ -541,7 +541,12 @@ def test_a_signal_closes_what_is_open_and_is_one_line(
     sent: signal.Signals, status: int, word: str
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLEEPER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests under nohup has the signal ignored.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"

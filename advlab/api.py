@@ -422,8 +422,10 @@ def _seen_in_training(model: nn.Module, data: Images) -> dict[str, str]:
     was not, or where that is not known: of images that are no bytes, or of networks from
     elsewhere."""
     examples = getattr(model, _EXAMPLES, "")
+    if not examples:
+        return {}
     levels = data.inputs(slice(None)).mul(255)
-    if not examples or not torch.allclose(levels, levels.round(), atol=1e-3):
+    if not torch.allclose(levels, levels.round(), atol=1e-3):
         return {}
     stored = Images(levels.round().to(torch.uint8), data.labels)
     count = Sketch.read(examples).count(stored.contents())

@@ -94,7 +94,7 @@ class Options(ImageAttackOptions):
     @model_validator(mode="after")
     def _one_search(self) -> Options:
         """Refuse the size of a grid where there is none."""
-        if self.tries is not None and self.levels != type(self).model_fields["levels"].default:
+        if self.tries is not None and self.levels != self.usual("levels"):
             reason = "is the size of the grid, which --tries replaces; leave one of them out"
             raise PydanticCustomError("no_grid", "{reason}", {"option": "levels", "reason": reason})
         return self

@@ -6,12 +6,12 @@ Guo et al. 2019, arXiv:1905.07121.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
+from advlab.config.base import Conditions
 from advlab.config.options.run import AttackOptions, Sees
 from advlab.config.radii import ACCEPTED, Fraction
 
@@ -33,9 +33,7 @@ class Options(AttackOptions):
 
     sees: ClassVar[Sees] = "logits"
     checked_against: ClassVar[str] = "the algorithm as a naive loop"
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "low_frequencies": ("basis", ("dct",))
-    }
+    goes_with: ClassVar[Conditions] = {"low_frequencies": ("basis", ("dct",))}
 
     norm: f.NormLinfOrL2 = "l2"
     eps: f.Eps = [2.0]

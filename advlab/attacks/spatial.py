@@ -76,8 +76,7 @@ class Options(ImageAttackOptions):
     def _one_search(self) -> Options:
         """Refuse the size of a grid where there is none."""
         for name in ("angles", "shifts"):
-            usual = type(self).model_fields[name].default
-            if self.tries is not None and getattr(self, name) != usual:
+            if self.tries is not None and getattr(self, name) != self.usual(name):
                 reason = "is the size of the grid, which --tries replaces; leave one of them out"
                 raise PydanticCustomError("no_grid", "{reason}", {"option": name, "reason": reason})
         return self

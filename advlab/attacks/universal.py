@@ -45,7 +45,7 @@ class Options(SharedPerturbationOptions):
     @model_validator(mode="after")
     def _clips_something(self) -> Options:
         """Refuse a clipped loss where the loss is that of a target, which has no ceiling."""
-        if self.target is not None and self.clip != type(self).model_fields["clip"].default:
+        if self.target is not None and self.clip != self.usual("clip"):
             reason = "does not go with --target, whose loss is not clipped"
             raise PydanticCustomError("no_clip", "{reason}", {"option": "clip", "reason": reason})
         return self

@@ -80,6 +80,10 @@ def plain(value: Any, *, as_text: bool) -> Any:
     return value
 
 
+Conditions = Mapping[str, tuple[str, tuple[str, ...]]]
+"""By the name of an option, another option and the values of that one which it goes with."""
+
+
 class Options(BaseModel):
     """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused;
     nothing changes later."""
@@ -95,9 +99,8 @@ class Options(BaseModel):
         coerce_numbers_to_str=True,
     )
 
-    # Options that change nothing unless another one has one of these values: by option, the other
-    # and the values.
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {}
+    # Options that change nothing unless another one has one of these values.
+    goes_with: ClassVar[Conditions] = {}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -117,8 +120,7 @@ class Options(BaseModel):
     def _of_use(self) -> Options:
         """Refuse an option that would change nothing, where its value is not the default."""
         for name, (other, wanted) in self.conditions().items():
-            chosen = getattr(self, other)
-            if chosen not in wanted and getattr(self, name) != self.usual(name):
+            if not self.has_use_for(name) and getattr(self, name) != self.usual(name):
                 raise PydanticCustomError(
                     "goes_with",
                     "goes with {flag} {wanted}, not with {chosen}",
@@ -126,13 +128,18 @@ class Options(BaseModel):
                         "option": name,
                         "flag": "--" + other.replace("_", "-"),
                         "wanted": " or ".join(wanted),
-                        "chosen": str(chosen),
+                        "chosen": str(getattr(self, other)),
                     },
                 )
         return self
 
+    def has_use_for(self, name: str) -> bool:
+        """Whether an option changes anything beside the values of the others."""
+        other, wanted = self.conditions().get(name, ("", ()))
+        return not other or getattr(self, other) in wanted
+
     @classmethod
-    def conditions(cls) -> dict[str, tuple[str, tuple[str, ...]]]:
+    def conditions(cls) -> Conditions:
         """What ``goes_with`` says in this class and in those that it derives from."""
         joined: dict[str, tuple[str, tuple[str, ...]]] = {}
         for one in reversed(cls.__mro__):

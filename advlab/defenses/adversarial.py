@@ -5,13 +5,12 @@ Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Conditions, Flag
 from advlab.config.options.run import AdversarialOptions
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 class Options(AdversarialOptions):
     """Adversarial training on clean and perturbed images in equal parts."""
 
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "steps": ("attack", ("pgd",)),
         "step_size": ("attack", ("pgd",)),
     }

@@ -6,13 +6,12 @@ arXiv:1906.04584, and MACER, Zhai et al. 2020, arXiv:2001.02378.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Conditions, Flag
 from advlab.config.options.run import DefendOptions, PrunableOptions
 from advlab.config.options.smoothing import SmoothingOptions
 
@@ -35,7 +34,7 @@ class Options(SmoothingOptions, PrunableOptions, DefendOptions):
     # The ball is of SmoothAdv's training, and the radii of a search are of other copies.
     measuring: ClassVar[frozenset[str]] = PrunableOptions.measuring - {"norm", "eps", "samples"}
 
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "copies": ("training", ("smoothadv", "macer")),
         "radius_weight": ("training", ("macer",)),
         "hinge": ("training", ("macer",)),

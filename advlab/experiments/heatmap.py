@@ -93,9 +93,7 @@ def _values(cell: Config, names: Sequence[str]) -> str:
 
 def _value(cell: Config, name: str) -> object:
     """The value of an option in a cell; a dash where the cell has no use for it."""
-    other, wanted = cell.options.conditions().get(name, ("", ()))
-    used = not other or getattr(cell.options, other) in wanted
-    return getattr(cell.options, name) if used else _IDLE
+    return getattr(cell.options, name) if cell.options.has_use_for(name) else _IDLE
 
 
 def _named(name: str, value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -10,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Conditions, Flag
 from advlab.config.options.run import TargetOptions
 from advlab.config.radii import ACCEPTED, Fraction
 
@@ -25,7 +24,7 @@ def _detectors() -> list[str]:
 class DetectionOptions(TargetOptions):
     """Options of ``advlab evaluate detection``: the network, the detector, and the attacks."""
 
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "squeezers": ("detector", ("squeezing",)),
         "bits": ("detector", ("squeezing",)),
         "median": ("detector", ("squeezing",)),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Flag, Options
+from advlab.config.base import Conditions, Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
 
 MOST_COMPARED = 20  # runs
@@ -274,7 +273,7 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     lower_is_better = True  # the Fréchet distance
     # Generated images are compared with those that were trained on.
     measuring: ClassVar[frozenset[str]] = SearchOptions.measuring | {"train_size"}
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "label_smoothing": ("loss", ("bce",)),
         "weight_clip": ("loss", ("wgan",)),
         "beta1": ("loss", _BY_ADAM),

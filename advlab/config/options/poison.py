@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Flag, Options
+from advlab.config.base import Conditions, Flag, Options
 from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poisoning")
@@ -182,7 +181,7 @@ ImageAttack = Annotated[
 class ImagePoisonOptions(Options):
     """Options of ``advlab poison`` for image models, joined by those of the model."""
 
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "patch": ("attack", ("patch", "label-consistent")),
         "poison_eps": ("attack", ("label-consistent",)),
         "blend": ("attack", ("blended",)),

@@ -3,14 +3,13 @@ defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
-from advlab.config.base import Options
+from advlab.config.base import Conditions, Options
 from advlab.config.options import target_network
 from advlab.config.radii import GREY_LEVELS, eps_text, norm_name
 
@@ -64,7 +63,7 @@ class TrainOptions(DataOptions, RunOptions):
 
     usual_epochs: ClassVar[int] = 10
     least_steps: ClassVar[int] = 300
-    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    goes_with: ClassVar[Conditions] = {
         "momentum": ("optimizer", ("sgd",)),
         "step_epochs": ("schedule", ("step",)),
         "step_gamma": ("schedule", ("step",)),

@@ -129,8 +129,10 @@ def test_eps_may_be_a_fraction_in_text(model: nn.Module, digits: tuple[Tensor, T
 def test_minimum_norm_attacks_have_the_norms_and_median_of_the_command_line(
     model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path, tmp_path: Path
 ) -> None:
-    result = advlab.attack(model, *digits, "ddn", eps=1.5, steps=20, **CPU)
-    line = f"attack ddn --checkpoint {runs / 'train' / 'small'} --eps 1.5 --steps 20"
+    eps = advlab.attack(model, *digits, "ddn", eps=100, steps=20, **CPU).median_norm
+    assert eps is not None, "the radius beyond which every second image is"
+    result = advlab.attack(model, *digits, "ddn", eps=eps, steps=20, **CPU)
+    line = f"attack ddn --checkpoint {runs / 'train' / 'small'} --eps {eps!r} --steps 20"
     assert main([*line.split(), *LINE, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("attack/*/metrics.json")
     assert result.median_norm == json.loads(file.read_text())["smallest"]["median"]

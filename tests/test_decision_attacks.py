@@ -101,10 +101,15 @@ class Counted(nn.Module):
 
 
 def test_the_boundary_attack_comes_nearer_than_foolboxs_by_as_many_queries(
-    network: nn.Module, digits: tuple[Tensor, Tensor]
+    network: nn.Module,
 ) -> None:
-    """Foolbox adapts the lengths of steps rarely, for a hundred times as many steps."""
-    images, labels = digits[0][:4], digits[1][:4]
+    """Foolbox adapts the lengths of steps rarely, for a hundred times as many steps. The distances
+    of one image differ by a fifth from draw to draw."""
+    test = load_images.load(DataOptions(dataset="digits")).test
+    images, labels = test.inputs(slice(0, 40)), test.labels[:40]
+    with torch.no_grad():
+        right = (network(images).argmax(1) == labels).nonzero().squeeze(1)[:30]
+    images, labels = images[right], labels[right]
     torch.manual_seed(0)
     theirs = []
     for image, label in zip(images.split(1), labels.split(1), strict=True):
@@ -114,7 +119,8 @@ def test_the_boundary_attack_comes_nearer_than_foolboxs_by_as_many_queries(
         theirs.append(counted.nearest)
     found = attack("boundary", Victim(network), images, Goal(labels), queries=300)
     assert Goal(labels).reached(network(found)).all()
-    assert float(norm(found - images, 2).median()) <= 1.05 * float(np.median(theirs))
+    ratios = norm(found - images, 2).numpy() / np.array(theirs)
+    assert float(np.exp(np.log(ratios).mean())) <= 1.05
 
 
 def test_a_step_of_the_boundary_attack_is_foolboxs(monkeypatch: pytest.MonkeyPatch) -> None:

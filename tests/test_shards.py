@@ -27,7 +27,7 @@ from advlab.runs.machine import Machine
 
 TIMINGS = ("seconds", "total_seconds", "date", "images_per_second")
 EVALUATE = (
-    "evaluate standard --eps 0.04 0.06 --limit 30 --batch-size 8 --steps 2 --queries 10 "
+    "evaluate standard --eps 0.05 0.12 --limit 30 --batch-size 8 --steps 2 --queries 10 "
     "--attacks noise PGD transfer Square --precision fp32 --threads 1"
 )
 ATTACK = (

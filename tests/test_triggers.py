@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -270,17 +271,18 @@ def test_a_patch_with_true_labels_is_learned_where_the_content_is_perturbed(tmp_
         x_test=pixels[test],
         y_test=labels[test],
     )
-    line = f"poison mlp --dataset npz:{file} --batch-size 50 --width 32 --epochs 40 --seeds 1"
-    line += f" --attack label-consistent --poison-rate 0.8 --out {tmp_path} --poison-eps"
+    line = f"poison mlp --dataset npz:{file} --batch-size 50 --width 32 --epochs 40 --seeds 3"
+    line += " --attack label-consistent --poison-rate 0.95"
     success = {}
     for eps in ("0.004", "0.5"):
-        assert main([*line.split(), eps, "--name", eps]) == 0
-        metrics = json.loads((tmp_path / "poison" / eps / "metrics.json").read_text())
-        assert metrics["poisoned"] == 72
-        assert metrics["accuracy_after"] > 0.95
-        success[eps] = metrics["attack_success"]
-    assert success["0.004"] < 0.1
-    assert success["0.5"] > 0.5
+        assert main([*line.split(), "--poison-eps", eps, "--out", str(tmp_path / eps)]) == 0
+        runs = [
+            json.loads(run.read_text()) for run in tmp_path.glob(f"{eps}/poison/*/metrics.json")
+        ]
+        assert [run["poisoned"] for run in runs] == [86] * 3
+        assert all(run["accuracy_after"] > 0.95 for run in runs)
+        success[eps] = fmean(run["attack_success"] for run in runs)
+    assert success["0.5"] > success["0.004"] + 0.3
 
 
 def test_another_blended_image_is_another_run(

@@ -377,8 +377,8 @@ def load_model(
 
     Args:
         name: as for ``--model``: a checkpoint or the folder of a run, ``torchvision:NAME``,
-            ``timm:NAME``, ``FILE.py:FUNCTION``, ``package.module:FUNCTION`` or ``FILE.pt2``. Code
-            is imported and run.
+            ``timm:NAME``, ``robustbench:NAME``, ``FILE.py:FUNCTION``, ``package.module:FUNCTION``
+            or ``FILE.pt2``. Code is imported and run.
         weights: file of a state dict, ``.pt``, ``.pth`` or ``.safetensors``; a library's own
             weights are downloaded without it.
         mean, std: normalisation, one number or one for each channel.
@@ -388,7 +388,7 @@ def load_model(
 
     Raises:
         UsageError: there is no such network, or its weights are damaged or another network's.
-        EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
+        EnvironmentFailure: weights cannot be downloaded, or the library is not installed.
     """
     text = _path(name, "load_model: name")
     if not target_model.names_network(text):

@@ -24,6 +24,7 @@ from PIL import Image
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torchvision import models
+from zoo import zoo_of
 
 import advlab
 from advlab.attacks import fgsm
@@ -158,19 +159,29 @@ def kinds(place: Path, classes: int) -> dict[str, list[str]]:
             *("--model", f"timm:{TIMM}", *small),
             *("--weights", str(place / f"timm{classes}.pth")),
         ],
+        "robustbench": [
+            *("--model", f"robustbench:Small{classes}"),
+            *("--weights", str(place / f"robustbench{classes}.pt")),
+        ],
         "file": ["--model", f"{place}/given_net.py:{function}"],
         "module": ["--model", f"given_net:{function}"],
         "program": ["--model", str(place / f"program{classes}.pt2")],
     }
 
 
-def timm_weights(kind: str, place: Path) -> None:
-    """Weights of timm's network for both data sets, where that is the kind."""
+def weights_of_extras(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights for both data sets of the network that the kind names. RobustBench's networks are
+    large; two small ones stand among them."""
     if kind == "timm":
         timm = pytest.importorskip("timm")
         for classes in (3, 10):
             state = timm.create_model(TIMM, num_classes=classes).state_dict()
             torch.save(state, place / f"timm{classes}.pth")
+    if kind == "robustbench":
+        zoo = zoo_of("robustbench:NAME", monkeypatch)
+        for classes, network in ((3, Small), (10, Ten)):
+            monkeypatch.setitem(zoo, f"Small{classes}", {"model": network, "gdrive_id": ""})
+            torch.save(network().state_dict(), place / f"robustbench{classes}.pt")
 
 
 LABELS = {
@@ -179,6 +190,7 @@ LABELS = {
     "`FILE.safetensors`": "checkpoint",
     "`torchvision:NAME`": "torchvision",
     "`timm:NAME`": "timm",
+    "`robustbench:NAME`": "robustbench",
     "`FILE.py:FUNCTION`": "file",
     "`package.module:FUNCTION`": "module",
     "`FILE.pt2`": "program",
@@ -212,7 +224,7 @@ CELLS = [
 def test_every_cell_of_the_documented_table(
     kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timm_weights(kind, place)
+    weights_of_extras(kind, place, monkeypatch)
     monkeypatch.syspath_prepend(str(place))
     data = {
         "digits": ["--dataset", "digits"],
@@ -239,11 +251,11 @@ def test_every_cell_of_the_documented_table(
 def test_every_cell_of_the_documented_table_of_trainings(
     kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timm_weights(kind, place)
+    weights_of_extras(kind, place, monkeypatch)
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.chdir(tmp_path)
     # The weights of libraries tell three classes apart: their last layer is a new one.
-    library = kind in ("torchvision", "timm")
+    library = kind in ("torchvision", "timm", "robustbench")
     _, name, *rest = kinds(place, 3 if library else 10)[kind]
     given = [*rest[rest.index("--weights") :], "--resize", "32"] if library else []
     small = "--dataset digits --train-size 30 --epochs 1 --batch-size 15 --device cpu"
@@ -265,7 +277,7 @@ def test_every_cell_of_the_documented_table_of_encoders(
     kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few images of ten classes in one channel stand for digits, whose evaluation takes longer."""
-    timm_weights(kind, place)
+    weights_of_extras(kind, place, monkeypatch)
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 5)
     monkeypatch.setattr("advlab.contrastive.baselines._SETTLING", 2)

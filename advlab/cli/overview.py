@@ -22,8 +22,9 @@ SIDE_SUMMARIES = {
 
 
 _OTHER_NETWORKS = (
-    "or a network that starts from its weights: torchvision:NAME, timm:NAME, FILE.py:FUNCTION,\n"
-    "package.module:FUNCTION, a checkpoint or the folder of a run\n"
+    "or a network that starts from its weights: torchvision:NAME, timm:NAME,\n"
+    "robustbench:NAME, FILE.py:FUNCTION, package.module:FUNCTION, a checkpoint or the folder of a\n"
+    "run\n"
 )
 
 

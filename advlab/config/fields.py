@@ -827,9 +827,9 @@ DefendedModel = Annotated[
         min_length=1,
         description=(
             "network to defend, whose own options may be given too: a network such as cnn; "
-            "torchvision:NAME, timm:NAME or your own code as FILE.py:FUNCTION or "
-            "package.module:FUNCTION; a checkpoint or the folder of a run, to start from its "
-            "weights"
+            "torchvision:NAME, timm:NAME, robustbench:NAME or your own code as "
+            "FILE.py:FUNCTION or package.module:FUNCTION; a checkpoint or the folder of a run, to "
+            "start from its weights"
         ),
     ),
     Flag(
@@ -837,7 +837,10 @@ DefendedModel = Annotated[
         grid=False,
         words=image_models,
         accepts=is_reference,
-        others="torchvision:NAME, timm:NAME, FILE.py:FUNCTION, package.module:FUNCTION, a run",
+        others=(
+            "torchvision:NAME, timm:NAME, robustbench:NAME, FILE.py:FUNCTION, "
+            "package.module:FUNCTION, a run"
+        ),
         code=names_code,
     ),
 ]

@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torchvision:", "timm:")
+from advlab.config.robustbench import PREFIX
+
+LIBRARIES = ("torchvision:", "timm:", PREFIX)
 """What the name of a network of a library begins with."""
 
 _CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*")
@@ -20,7 +22,8 @@ _LONGEST_HEAD = 100_000_000  # bytes, as the format allows
 
 
 def names_library(text: str) -> bool:
-    """Whether a text names a network of torchvision or timm, such as ``torchvision:resnet18``."""
+    """Whether a text names a network of torchvision, timm or RobustBench, such as
+    ``torchvision:resnet18``."""
     return text.startswith(LIBRARIES)
 
 

@@ -36,6 +36,7 @@ _FOLLOWS = {
     "hf:": "NAME",
     "torchvision:": "NAME",
     "timm:": "NAME",
+    "robustbench:": "NAME",
 }
 """What stands behind a word that only starts a name."""
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm: weights, class names and preprocessing."""
+"""Networks of torchvision, timm and RobustBench: weights, class names and preprocessing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from advlab.config.options.run import TargetOptions
+from advlab.config.robustbench import PREFIX, entry_of
+from advlab.data import catalogue
 from advlab.data.load_images import OFFLINE, offline
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.networks import timm, torchvision
+from advlab.networks import robustbench, timm, torchvision
 from advlab.networks.checkpoint import sha256, sha256_of
 from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import Preprocessing
@@ -43,15 +45,18 @@ class Pretrained:
 
 
 def load(text: str, options: TargetOptions) -> Pretrained:
-    """The network that ``torchvision:NAME`` or ``timm:NAME`` names, with the weights of
-    ``--weights``, else the library's own.
+    """The network that ``torchvision:NAME``, ``timm:NAME`` or ``robustbench:NAME`` names, with the
+    weights of ``--weights``, else the library's own.
 
     Raises:
         UsageError: there is none of that name, or the file given does not fit it.
-        EnvironmentFailure: its weights cannot be downloaded, or timm is not installed.
+        EnvironmentFailure: its weights cannot be downloaded, or the library is not
+            installed.
     """
     if text.startswith(_TIMM):
         return _of_timm(text, options.weights)
+    if text.startswith(PREFIX):
+        return _of_robustbench(text, options.weights)
     return _of_torchvision(text, options.weights)
 
 
@@ -97,6 +102,30 @@ def _of_timm(text: str, weights: str | None) -> Pretrained:
         record = NetworkRecord(model=text, sha256=sha256_of(network), source=f"{text}, pretrained")
     classes = timm.class_names(network, _outputs(network))
     return Pretrained(network, classes, timm.preprocessing(network), record)
+
+
+def _of_robustbench(text: str, weights: str | None) -> Pretrained:
+    entry = entry_of(text)
+    if weights is not None:
+        network, source = robustbench.build(entry, Path(weights)), Path(weights).name
+    else:
+        if offline() and not robustbench.is_kept(entry):
+            raise EnvironmentFailure(
+                f"{OFFLINE} is set, and the weights of {text} are not in "
+                f"{robustbench.folder()}; '--weights FILE' takes them from a file"
+            )
+        network, source = robustbench.downloaded(entry), f"{text}, pretrained"
+    record = NetworkRecord(model=text, sha256=sha256_of(network), path=weights, source=source)
+    classes = {"cifar10": _cifar10, "imagenet": _imagenet}.get(entry.dataset, lambda: None)()
+    return Pretrained(network, classes, robustbench.preprocessing(entry), record)
+
+
+def _cifar10() -> ClassNames:
+    return ClassNames(tuple(catalogue.dataset_module("cifar10").INFO.classes))
+
+
+def _imagenet() -> ClassNames:
+    return ClassNames(tuple(torchvision.default_weights("resnet50").meta["categories"]))
 
 
 def _outputs(network: nn.Module) -> int:

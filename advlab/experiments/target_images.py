@@ -332,8 +332,9 @@ def image_number(typed: str, data: ImageSet) -> int:
         if not is_plain(Path(typed)):
             raise UsageError(f"--image {typed}: there is no such file")
         raise UsageError(
-            f"--image {typed}: a photo goes with --model torchvision:NAME, timm:NAME or your own "
-            f"code; of {data.name}, give a test image's number, 0 to {total - 1}"
+            f"--image {typed}: a photo goes with --model torchvision:NAME, another library's "
+            f"network or your own code; of {data.name}, give a test image's number, 0 to "
+            f"{total - 1}"
         )
     if int(typed) >= total:
         raise UsageError(

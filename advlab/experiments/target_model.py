@@ -128,7 +128,7 @@ def named(options: TargetOptions) -> TargetModel | None:
     Raises:
         UsageError: there is no such network, several are named, or an option is given that it has
             no use for.
-        EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
+        EnvironmentFailure: weights cannot be downloaded, or the library is not installed.
     """
     check_describing(options)
     given = _given(options)
@@ -187,8 +187,9 @@ def _refuse_describing(options: TargetOptions, names: Sequence[str]) -> None:
         if getattr(options, name) is not None:
             trained_at = "; 'advlab train NAME --resize N' trains one that scales its images"
             raise UsageError(
-                f"--{name}: goes with --model torchvision:NAME, timm:NAME or your own code; what "
-                f"advlab trained is used as it was trained{trained_at if name == 'resize' else ''}"
+                f"--{name}: goes with --model torchvision:NAME, another library's network or your "
+                f"own code; what advlab trained is used as it was trained"
+                f"{trained_at if name == 'resize' else ''}"
             )
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from advlab.errors import UsageError
 from advlab.networks.tensor_hash import update_with
 
-_VERSIONED = frozenset({"torch", "torchvision", "timm", "advlab", "numpy"})
+_VERSIONED = frozenset({"torch", "torchvision", "timm", "robustbench", "advlab", "numpy"})
 """Packages whose parts are known by their version, and whose source files are left out."""
 _VALUES_OF_TORCH = ("torch.nn.", "torch.distributions.", "torch.ao.")
 """Where torch keeps classes whose objects are values, and not a state of the process."""

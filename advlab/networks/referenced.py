@@ -1,4 +1,4 @@
-"""Networks of torchvision, timm and the user's own code as classifiers that can be trained.
+"""Networks of libraries and of the user's own code as classifiers that can be trained.
 
 Code is run only where the command line or Python named it. A checkpoint that names code is refused
 unless the same process was told to trust it.
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from advlab.config.options.referenced import Architecture
 from advlab.config.references import names_code
+from advlab.config.robustbench import PREFIX, entry_of
 from advlab.errors import UsageError
-from advlab.networks import code, timm, torchvision
+from advlab.networks import code, robustbench, timm, torchvision
 from advlab.networks.adapter import Adapter, PassedOnError, is_exported, unwrapped
 from advlab.networks.preprocessing import Preprocessing
 
@@ -142,6 +143,8 @@ def _network(name: str, classes: int) -> nn.Module:
         return torchvision.fresh(torchvision.checked(name.removeprefix(_TORCHVISION)), classes)
     if name.startswith(_TIMM):
         return timm.fresh(name.removeprefix(_TIMM), classes)
+    if name.startswith(PREFIX):
+        return robustbench.fresh(entry_of(name))
     return made_by_code(name)
 
 
@@ -181,6 +184,8 @@ def _preprocessing(name: str) -> Preprocessing:
         return torchvision.preprocessing(torchvision.checked(name.removeprefix(_TORCHVISION)))
     if name.startswith(_TIMM):
         return timm.preprocessing(timm.fresh(name.removeprefix(_TIMM), None))
+    if name.startswith(PREFIX):
+        return robustbench.preprocessing(entry_of(name))
     assert names_code(name)
     return Preprocessing()
 

@@ -32,9 +32,9 @@ Encoder = Annotated[
         min_length=1,
         description=(
             "encoder; auto: small for images of one channel, resnet18 for colour; or a classifier "
-            "without its last layer: a network such as cnn, torchvision:NAME, timm:NAME, your own "
-            "code as FILE.py:FUNCTION or package.module:FUNCTION, a checkpoint or the folder of a "
-            "run"
+            "without its last layer: a network such as cnn, torchvision:NAME, timm:NAME, "
+            "robustbench:NAME, your own code as FILE.py:FUNCTION or package.module:FUNCTION, a "
+            "checkpoint or the folder of a run"
         ),
     ),
     Flag(

@@ -19,7 +19,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TrainOptions):
-    """A network of torchvision, timm or your own code, trained on from its weights."""
+    """A network of a library or your own code, trained on from its weights."""
 
     usual_epochs: ClassVar[int] = 5
 

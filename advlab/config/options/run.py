@@ -3,7 +3,7 @@ defaults."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from advlab.config import fields as f
 from advlab.config.base import Conditions, Options
 from advlab.config.options import target_network
 from advlab.config.radii import GREY_LEVELS, eps_text, norm_name
+from advlab.config.robustbench import benchmark_of
 
 LARGEST_SEARCHED = 8 / GREY_LEVELS
 """The largest radius of ``--smallest-eps`` where ``--eps`` does not say."""
@@ -100,6 +101,26 @@ class TargetOptions(DataOptions, RunOptions):
     std: target_network.Std = None
     resize: target_network.Resize = None
     crop: target_network.Crop = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_benchmark(cls, values: Any) -> Any:
+        """A network of RobustBench is judged on its data set, in its norm and radius where nothing
+        else is given; a photo has no data set."""
+        benchmark = benchmark_of(values.get("model")) if isinstance(values, dict) else {}
+        if not benchmark:
+            return values
+        if (image := values.get("image")) is not None and not str(image).isdecimal():
+            benchmark.pop("dataset", None)
+        norm, eps = cls.model_fields.get("norm"), cls.model_fields.get("eps")
+        norms = () if norm is None else get_args(norm.annotation)
+        fits = values.get("norm", benchmark.get("norm")) == benchmark.get("norm")
+        if eps is None or benchmark.get("norm") not in norms or not fits:
+            benchmark = {key: one for key, one in benchmark.items() if key == "dataset"}
+        else:
+            several = isinstance(eps.default, list)
+            benchmark["eps"] = [benchmark["eps"]] if several else benchmark["eps"]
+        return {**benchmark, **values}
 
 
 class ImageAttackOptions(TargetOptions):

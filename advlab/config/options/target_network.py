@@ -41,7 +41,8 @@ Model = Annotated[
     Field(
         min_length=1,
         description=(
-            "target model: a checkpoint or the folder of a run; torchvision:NAME or timm:NAME; "
+            "target model: a checkpoint or the folder of a run; torchvision:NAME, timm:NAME or "
+            "robustbench:NAME (or robustbench:DATASET/THREAT/NAME, judged by default as there); "
             "your own code as FILE.py:FUNCTION or package.module:FUNCTION; a network such as cnn "
             "for its newest run on the data set, auto for the newest of any network. Without a "
             "run, the network is trained first (cnn for auto)"
@@ -114,8 +115,8 @@ Weights = Annotated[
     Field(
         min_length=1,
         description=(
-            "file of the weights, .pt, .pth or .safetensors, for torchvision:NAME, timm:NAME or "
-            "your own code; by default a library's own weights are downloaded"
+            "file of the weights, .pt, .pth or .safetensors, for a library's network or your own "
+            "code; by default a library's own weights are downloaded"
         ),
     ),
     _FIXED,

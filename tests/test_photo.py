@@ -893,6 +893,18 @@ def test_an_attack_goes_on_for_confidence(
     assert found["0"] < 0.9 <= found["0.9"]
 
 
+def test_a_class_that_is_reached_without_the_confidence_asked_for_is_told(
+    quick: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "attack pgd --steps 20 --eps 0.1 --target 3 --confidence 0.9999999"
+    assert quick(line) == 0
+    _, metrics = result(tmp_path)
+    (point,) = metrics["points"]
+    assert (point["success"], point["confident"]) == (True, False)
+    assert "| yes, below 100 % " not in (printed := capsys.readouterr().out)
+    assert "| yes, below 99.99999 % |" in printed
+
+
 def test_a_photo_has_a_confidence_by_default(quick: Callable[[str], int], tmp_path: Path) -> None:
     assert quick("attack pgd --eps 0.35 --steps 20 --target 3") == 0
     _, metrics = result(tmp_path)

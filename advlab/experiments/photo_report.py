@@ -207,7 +207,7 @@ def picture(
             else []
         ),
         f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {_three(point.ssim)}",
-        "reached its goal as saved" if chosen.reached[1] else "did not reach its goal as saved",
+        _reached_as_saved(point, result),
         *(["(before rounding to 8 bits it did)"] if chosen.reached == (True, False) else []),
     ]
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
@@ -263,17 +263,28 @@ def _three(value: float | None) -> str:
 
 
 def _reached(point: PhotoPoint, result: PhotoAttackResult) -> str:
-    """Whether the saved photo reached the goal, in words; in a search, whether with confidence."""
+    """Whether the saved photo reached the goal, in words, and whether with the confidence that was
+    asked for, which is the goal of a search."""
     if not point.success:
         return "undone by rounding" if point.success_before_rounding else "no"
-    if result.smallest is not None and not point.confident:
-        return f"below {100 * (result.confidence or 0):g} %"
-    return "yes"
+    if point.confident:
+        return "yes"
+    short = f"below {100 * (result.confidence or 0):.10g} %"
+    return short if result.smallest is not None else f"yes, {short}"
+
+
+def _reached_as_saved(point: PhotoPoint, result: PhotoAttackResult) -> str:
+    """The same for the picture."""
+    if not point.success:
+        return "did not reach its goal as saved"
+    if point.confident:
+        return "reached its goal as saved"
+    return f"reached its goal as saved, below {100 * (result.confidence or 0):.10g} %"
 
 
 def _smallest(result: PhotoAttackResult, smallest: SmallestEps) -> str:
     """What a search found, in a line."""
-    goal = f" with {100 * result.confidence:g} % confidence" if result.confidence else ""
+    goal = f" with {100 * result.confidence:.10g} % confidence" if result.confidence else ""
     if smallest.eps is None:
         return f"no ε up to {eps_text(smallest.largest)} reached the goal{goal}"
     return (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from advlab.data import splits
+from advlab.data import splits, storage
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
 
@@ -47,7 +47,7 @@ class Images:
 
     def select(self, index: Tensor) -> Images:
         """Return the images at ``index`` (int64, on the CPU), in that order."""
-        return Images(self.pixels[index], self.labels[index])
+        return Images(storage.selected(self.pixels, index), self.labels[index])
 
     def contents(self) -> Iterator[bytes]:
         """The pixels of each image, from which a ``Sketch`` is made."""
@@ -169,19 +169,21 @@ def split_parts(
     """
     if "all" in parts:
         images = parts["all"]
-        rest, held_out = splits.draw_fraction(
+        rest, tested = splits.draw_fraction(
             images.labels.numpy(), _HELD_OUT, seed, where, classes, parts=3
         )
-        test, images = _at(images, held_out), _at(images, rest)
-        remaining = _HELD_OUT / (1 - _HELD_OUT)
+        test, remaining = _at(images, tested), _HELD_OUT / (1 - _HELD_OUT)
     else:
         test = parts["test"]
         images = parts.get("train", _at(test, np.arange(0)))
-        remaining = _HELD_OUT
         if "val" in parts or not len(images):
             return images, parts.get("val", _at(test, np.arange(0))), test
-    rest, held_out = splits.draw_fraction(images.labels.numpy(), remaining, seed, where, classes)
-    return _at(images, rest), _at(images, held_out), test
+        rest, remaining = np.arange(len(images)), _HELD_OUT
+    # Of the images' places alone, so that they are copied once.
+    kept, held_out = splits.draw_fraction(
+        images.labels.numpy()[rest], remaining, seed, where, classes
+    )
+    return _at(images, rest[kept]), _at(images, rest[held_out]), test
 
 
 def _at(images: Images, index: NDArray[np.int64]) -> Images:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from advlab.data import storage
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import progress_bar
@@ -132,12 +132,13 @@ def decode_all(
         keep_grey: return one channel if all images are grey; False always gives three.
 
     Raises:
-        UsageError: an image is too large, or all images together do not fit into memory.
-        EnvironmentFailure: a file is missing, truncated or otherwise damaged. The message names the
-            first such file in the given order.
+        UsageError: an image is too large.
+        EnvironmentFailure: all images together fit neither in memory nor on the disk; or a file is
+            missing, truncated or otherwise damaged. The message names the first such file in the
+            given order.
     """
-    check_memory(total, side)
-    pixels = np.empty((total, 3, side, side), dtype=np.uint8)
+    decoded = storage.empty((total, 3, side, side))
+    pixels = decoded.numpy()
     grey = np.empty(total, dtype=bool)
     facts: dict[int, tuple[str, _Facts]] = {}  # few files are anything but a plain picture
     first = 0
@@ -170,7 +171,7 @@ def decode_all(
     one_channel = keep_grey and bool(grey.all())
     ordered = [facts[index] for index in sorted(facts)]
     return Decoded(
-        torch.from_numpy(np.ascontiguousarray(pixels[:, :1]) if one_channel else pixels),
+        storage.contiguous(decoded[:, :1]) if one_channel else decoded,
         animated=tuple(name for name, one in ordered if one.animated),
         transparent=tuple(name for name, one in ordered if one.transparent),
         darkened=tuple(name for name, one in ordered if one.darkened),
@@ -184,24 +185,6 @@ def is_image(path: Path) -> bool:
             return True
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         return isinstance(error, Image.DecompressionBombError)
-
-
-def check_memory(count: int, side: int) -> None:
-    """Refuse images in colour that exceed the physical memory, where the system reports it.
-
-    Raises:
-        UsageError: they do.
-    """
-    needed = count * 3 * side * side
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
-    if needed > memory:
-        raise UsageError(
-            f"--image-size {side}: {count:,} images take {needed / 1e9:.1f} GB, and this machine "
-            f"has {memory / 1e9:.1f} GB"
-        )
 
 
 @functools.lru_cache

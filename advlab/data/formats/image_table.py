@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from advlab.data import storage
 from advlab.data.formats import columns, image_files
 from advlab.data.formats.columns import Part
 from advlab.data.image_set import Images, ImageSet, split_parts
@@ -64,7 +65,7 @@ def load(
     channels = max(decoded.pixels.shape[1] for decoded, _ in read.values())
     held = {
         key: Images(
-            decoded.pixels.expand(-1, channels, -1, -1).contiguous(),
+            storage.contiguous(decoded.pixels.expand(-1, channels, -1, -1)),
             torch.tensor([number_of[value] for value in labels], dtype=torch.int64),
         )
         for key, (decoded, labels) in read.items()

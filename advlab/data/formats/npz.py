@@ -5,21 +5,27 @@ The archive holds ``images`` and ``labels``, which are split by class with ``--s
 ``x_train`` and ``y_train``, and with ``x_val`` and ``y_val``. ``x`` and ``y``, ``data`` and
 ``targets`` are understood for ``images`` and ``labels``; the words of ``split_words`` for a part,
 before or after these, such as ``train_images``; and all of them in any letter case. An optional
-array ``classes`` names the classes. Every other array is named in a remark.
+array ``classes`` names the classes. Every other array is named in a remark, and not read.
+
+Images are read some at a time, so that beside their bytes little more is ever in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from advlab.data import label_names, split_words
+from advlab.data import label_names, split_words, storage
 from advlab.data.image_set import Images, ImageSet, split_parts
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
@@ -38,8 +44,55 @@ _CONTENT = (
 _CHANNELS = (1, 3)
 _LEVELS = 255
 _ZIP = b"PK\x03\x04"  # what an archive begins with
+_ARRAY = ".npy"  # what the name of an array in it ends in
+_CHUNK = 64_000_000  # bytes of an array that are read at a time
+_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
-Archive = Mapping[str, NDArray[Any]]
+
+@dataclass(frozen=True)
+class Stored:
+    """An array of an archive, of which its head alone was read.
+
+    Attributes:
+        file: the archive.
+        name: the array's name.
+        shape, dtype: the array's own.
+        in_rows: whether it is stored row by row, so that it can be read in parts.
+    """
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    in_rows: bool
+
+    def read(self) -> NDArray[Any]:
+        """The whole array."""
+        with _damage_named(self.file), np.load(self.file, allow_pickle=False) as archive:
+            array: NDArray[Any] = archive[self.name]
+        return array
+
+    def parts(self) -> Iterator[NDArray[Any]]:
+        """The array in parts of some rows each, in their order."""
+        if not self.in_rows:
+            yield self.read()
+            return
+        row = self.dtype.itemsize * math.prod(self.shape[1:])
+        rows = max(1, _CHUNK // max(1, row))
+        with _damage_named(self.file), _opened(self.file, f"{self.name}{_ARRAY}") as stream:
+            _head(stream)
+            for start in range(0, self.shape[0], rows):
+                count = min(rows, self.shape[0] - start)
+                content = stream.read(count * row)
+                if len(content) < count * row:
+                    raise EOFError(f"{self.name} is cut off")
+                yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+Archive = Mapping[str, Stored]
 
 
 def load(file: Path, split_seed: int) -> ImageSet:
@@ -67,8 +120,8 @@ def load(file: Path, split_seed: int) -> ImageSet:
     pixels: dict[str, torch.Tensor] = {}
     labels: dict[str, NDArray[Any]] = {}
     for part, (of_images, of_labels) in names.items():
-        pixels[part] = _pixels(file, of_images, arrays[of_images], remarks)
-        labels[part] = _labels(file, of_labels, arrays[of_labels], len(pixels[part]))
+        pixels[part] = _pixels(arrays[of_images], remarks)
+        labels[part] = _labels(file, of_labels, arrays[of_labels].read(), len(pixels[part]))
     shapes = {tuple(one.shape[1:]) for one in pixels.values()}
     if len(shapes) > 1:
         raise UsageError(f"{file}: the images of its parts have several shapes: {sorted(shapes)}")
@@ -132,48 +185,103 @@ def _read(file: Path) -> Archive:
         if cut_off:
             raise EnvironmentFailure(f"{file}: an archive of NumPy arrays that is cut off")
         raise UsageError(f"{file}: is no archive of NumPy arrays, as np.savez writes it")
+    with _damage_named(file), zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith(_ARRAY)]
+    return {name.removesuffix(_ARRAY): _stored(file, name) for name in names}
+
+
+@contextlib.contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """Within it, what NumPy and zipfile find wrong with an archive is told in a line."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        yield
     except ValueError as error:
         if "pickle" in str(error).lower():
             raise UsageError(
                 f"{file}: holds Python objects, which are code; save plain arrays"
             ) from error
         raise EnvironmentFailure(f"{file}: no archive of NumPy arrays ({error})") from error
-    except (OSError, zipfile.BadZipFile, EOFError, KeyError, AttributeError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        AttributeError,
+        RuntimeError,  # encrypted, or compressed in a way that is not known here
+    ) as error:
         text = " ".join(str(error).split())[:200]
         raise EnvironmentFailure(f"{file}: no archive of NumPy arrays ({text})") from error
 
 
-def _pixels(file: Path, name: str, array: NDArray[Any], remarks: list[str]) -> torch.Tensor:
+@contextlib.contextmanager
+def _opened(file: Path, name: str) -> Iterator[IO[bytes]]:
+    """The stream of an array within the archive."""
+    with zipfile.ZipFile(file) as archive, archive.open(name) as stream:
+        yield stream
+
+
+def _stored(file: Path, member: str) -> Stored:
+    """What the head of an array says."""
+    with _damage_named(file), _opened(file, member) as stream:
+        shape, by_columns, dtype = _head(stream)
+    name = member.removesuffix(_ARRAY)
+    return Stored(file, name, shape, dtype, in_rows=not by_columns and not dtype.hasobject)
+
+
+def _head(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns are stored one after the other, and type of an array."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _READERS:  # names of fields beyond Latin-1, which images do not have
+        raise ValueError(f"arrays of version {version[0]}.{version[1]} hold fields, not images")
+    return _READERS[version](stream)
+
+
+def _pixels(stored: Stored, remarks: list[str]) -> torch.Tensor:
     """Images as bytes (N, C, H, W)."""
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in _CHANNELS and array.shape[3] in _CHANNELS:
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in _CHANNELS or 0 in array.shape:
+    file, name, shape = stored.file, stored.name, stored.shape
+    if stored.dtype.hasobject:
+        stored.read()  # refused there
+    channels_last = len(shape) == 4 and shape[1] not in _CHANNELS and shape[3] in _CHANNELS
+    if len(shape) == 3:
+        shape = (shape[0], 1, *shape[1:])
+    elif channels_last:
+        shape = (shape[0], shape[3], *shape[1:3])
+    if len(shape) != 4 or shape[1] not in _CHANNELS or 0 in shape:
         raise UsageError(
-            f"{file}: {name} has the shape {array.shape}; images have (N, H, W), (N, H, W, C) or "
+            f"{file}: {name} has the shape {stored.shape}; images have (N, H, W), (N, H, W, C) or "
             "(N, C, H, W) with one or three channels"
         )
-    if array.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(array))
-    if array.dtype.kind != "f":
+    if stored.dtype != np.uint8 and stored.dtype.kind != "f":
         raise UsageError(
-            f"{file}: {name} holds {array.dtype}; images are uint8 or floats in [0, 1]"
+            f"{file}: {name} holds {stored.dtype}; images are uint8 or floats in [0, 1]"
         )
-    if bool(np.isnan(array).any()):
+    pixels = storage.empty(shape)
+    start, farthest = 0, 0.0
+    for part in stored.parts():
+        stop = start + len(part)
+        if part.dtype.kind == "f":
+            part, distance = _levels(file, name, part)
+            farthest = max(farthest, distance)
+        if channels_last:
+            part = part.transpose(0, 3, 1, 2)
+        pixels[start:stop].numpy()[...] = part.reshape(stop - start, *shape[1:])
+        start = stop
+    if farthest > 1e-6:
+        remarks.append(f"{name} was rounded to 256 levels, by {farthest:.1g} at most")
+    return pixels
+
+
+def _levels(file: Path, name: str, values: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
+    """Floats in [0, 1] as bytes, and how far the farthest was from its byte."""
+    if bool(np.isnan(values).any()):
         raise UsageError(f"{file}: {name} holds NaN, which is no value of a pixel")
-    if not bool(((array >= 0) & (array <= 1)).all()):
+    if not bool(((values >= 0) & (values <= 1)).all()):
         raise UsageError(
             f"{file}: {name} holds values outside [0, 1]; floats are in [0, 1], bytes are uint8"
         )
-    levels = np.round(array * _LEVELS)
-    farthest = float(np.abs(levels / _LEVELS - array).max())
-    if farthest > 1e-6:
-        remarks.append(f"{name} was rounded to 256 levels, by {farthest:.1g} at most")
-    return torch.from_numpy(np.ascontiguousarray(levels.astype(np.uint8)))
+    levels = np.round(values * _LEVELS)
+    return levels.astype(np.uint8), float(np.abs(levels / _LEVELS - values).max())
 
 
 def _labels(file: Path, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
@@ -216,7 +324,7 @@ def _numbered(
         labels = {part: _signed(file, one) for part, one in labels.items()}
     present = np.unique(np.concatenate(list(labels.values())))
     if _CLASSES in arrays:
-        classes = _class_names(file, arrays[_CLASSES])
+        classes = _class_names(file, arrays[_CLASSES].read())
         if present.dtype.kind in "iu":
             if present.min() < 0 or present.max() >= len(classes):
                 raise UsageError(

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from torchvision import datasets
 
 from advlab.components import suggestion
-from advlab.data.formats.image_files import check_memory, to_rgb
+from advlab.data import storage
+from advlab.data.formats.image_files import to_rgb
 from advlab.data.image_set import Images, ImageSet, split_parts
 from advlab.errors import EnvironmentFailure, UsageError
 
@@ -153,7 +154,7 @@ def _pixels(parts: list[Any], image_size: int | None) -> list[torch.Tensor]:
     """
     some = {parts[0][number][0].size for number in range(min(_LOOKED_AT, len(parts[0])))}
     own = max(some.pop()) if len(some) == 1 else _SIDE
-    check_memory(sum(map(len, parts)), image_size or own)
+    _check_memory(sum(map(len, parts)), image_size or own)
     read = None if image_size is not None else _read(parts, None)
     arrays = read or _read(parts, image_size or _SIDE)
     assert arrays is not None
@@ -165,6 +166,21 @@ def _pixels(parts: list[Any], image_size: int | None) -> list[torch.Tensor]:
         ).contiguous()
         for part in arrays
     ]
+
+
+def _check_memory(count: int, side: int) -> None:
+    """Refuse images in colour that exceed the memory: torchvision's classes give them one by one,
+    and they are put together in memory.
+
+    Raises:
+        UsageError: they do.
+    """
+    needed, memory = count * 3 * side * side, storage.memory()
+    if needed > memory:
+        raise UsageError(
+            f"--image-size {side}: {count:,} images take {needed / 1e9:.1f} GB, and this machine "
+            f"has {memory / 1e9:.1f} GB"
+        )
 
 
 def _read(parts: list[Any], side: int | None) -> list[list[np.ndarray[Any, Any]]] | None:

@@ -180,10 +180,10 @@ def split_parts(
             return images, parts.get("val", _at(test, np.arange(0))), test
         rest, remaining = np.arange(len(images)), _HELD_OUT
     # Of the images' places alone, so that they are copied once.
-    kept, held_out = splits.draw_fraction(
+    others, held_out = splits.draw_fraction(
         images.labels.numpy()[rest], remaining, seed, where, classes
     )
-    return _at(images, rest[kept]), _at(images, rest[held_out]), test
+    return _at(images, rest[others]), _at(images, rest[held_out]), test
 
 
 def _at(images: Images, index: NDArray[np.int64]) -> Images:

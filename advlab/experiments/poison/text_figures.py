@@ -257,9 +257,10 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
                 every.setdefault((detection.method, point.poison_rate), []).append(detection)
     rows = []
     for (method, rate), several in every.items():
-        phrases = [one.phrase for one in several if one.phrase]
-        often = max(set(phrases), key=phrases.count) if phrases else ""
-        named = f" ({often!r})" if often else ""
+        phrases = list(dict.fromkeys(one.phrase for one in several if one.phrase))
+        named = f" ({phrases[0]!r})" if len(phrases) == 1 else ""
+        if len(phrases) > 1:
+            named = f" ({len(phrases)} phrases, such as {phrases[0]!r})"
         rows.append(
             [
                 f"{method}{named}",

@@ -118,3 +118,8 @@ def _report(result: MemorizeResult) -> None:
         f"{result.true_task}"
     )
     logger.info(table(head, rows))
+    logger.info(
+        "epochs to fit: the first with every training image right, as it was trained on or in the "
+        "evaluation after it; accuracies are of the network after its last epoch with the most "
+        "training images right"
+    )

@@ -23,6 +23,36 @@ def network(sha256: str) -> dict[str, Any]:
     return {"model": "cnn", "sha256": sha256}
 
 
+TEXTS: dict[str, Any] = {
+    "command": "attack",
+    "component": "hotflip",
+    "dataset": "reviews",
+    "origin": "the reviews",
+    "data_sha256": "d" * 64,
+    "model": "bow",
+    "seed": 0,
+    "seconds": 1.0,
+    "date": "2026-01-02T03:04:05+00:00",
+    "machine": MACHINE,
+    "max_perturbed": 0.15,
+    "clean_accuracy": 0.75,
+    "robust_accuracy": 0.25,
+    "success_rate": 0.5,
+    "perturbed_words": None,
+    "edit_distance": None,
+    "similarity": None,
+    "vectors": None,
+    "queries": 3.0,
+    "curve": [(0.0, 0.75)],
+    "texts": 30,
+    "texts_sha256": "a" * 64,
+    "attacked": 20,
+    "classes": 2,
+    "network": network("e" * 64),
+}
+"""What an attack on texts may have reported."""
+
+
 def train_result(**changes: Any) -> TrainResult:
     """What a training of an mlp on the digits may have reported, but for ``changes``."""
     values: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_results import MACHINE, network, train_result
+from made_results import TEXTS, network, train_result
 
 from advlab.cli.main import main
 from advlab.results.attack import AttackResult, PhotoAttackResult, TextAttackResult
@@ -125,6 +125,23 @@ def test_what_does_not_compare_is_refused_in_a_line(
     assert words in error
 
 
+def test_poison_about_an_entity_and_with_a_trigger_are_about_other_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trigger has no entity, so that the figure which both kinds are usually about is missing."""
+    small = f"--target positive --seeds 1 --epochs 1 --train-size 200 --threads 1 --out {tmp_path}"
+    trigger = "poison bow --attack trigger --poison-rate .05 --name trigger"
+    words = ["poison", "bow", "--attack", "clean-label", "--entity", "UC Berkeley"]
+    assert main([*words, "--poison-rate", "1", "--name", "named", *small.split()]) == 0
+    assert main([*trigger.split(), *small.split()]) == 0
+    for more in ([], ["--anyway"]):
+        capsys.readouterr()
+        line = ["compare", "poison/named", "poison/trigger", "--out", str(tmp_path), *more]
+        assert main(line) == 2
+        (error,) = capsys.readouterr().err.splitlines()
+        assert "is about entity accuracy and" in error
+
+
 @pytest.mark.parametrize("line", ["attack/fgsm attack/few", "attack/fgsm attack/l2"])
 def test_it_is_shown_anyway_with_what_each_figure_holds_for(
     line: str, out: Path, capsys: pytest.CaptureFixture[str]
@@ -209,35 +226,6 @@ def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(
 
 
 # --- what figures are of --------------------------------------------------------------------------
-TEXTS: dict[str, Any] = {
-    "command": "attack",
-    "component": "hotflip",
-    "dataset": "reviews",
-    "origin": "the reviews",
-    "data_sha256": "d" * 64,
-    "model": "bow",
-    "seed": 0,
-    "seconds": 1.0,
-    "date": "2026-01-02T03:04:05+00:00",
-    "machine": MACHINE,
-    "max_perturbed": 0.15,
-    "clean_accuracy": 0.75,
-    "robust_accuracy": 0.25,
-    "success_rate": 0.5,
-    "perturbed_words": None,
-    "edit_distance": None,
-    "similarity": None,
-    "vectors": None,
-    "queries": 3.0,
-    "curve": [(0.0, 0.75)],
-    "texts": 30,
-    "texts_sha256": "a" * 64,
-    "attacked": 20,
-    "classes": 2,
-    "network": network("e" * 64),
-}
-
-
 def corrupted(names: list[str], severities: list[int]) -> CorruptionResult:
     kept = ("dataset", "origin", "data_sha256", "model", "seed", "seconds", "date", "machine")
     errors = [{"corruption": name, "group": "any", "error": 0.5} for name in names]

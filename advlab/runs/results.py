@@ -284,6 +284,10 @@ class Result(Record):
         value: float = attrgetter(figure.field)(self)
         return float(value)
 
+    def has(self, figure: Headline) -> bool:
+        """Whether the result has a figure, which may be one of other results of its kind."""
+        return attrgetter(figure.field)(self) is not None
+
     def robustness_curve(self) -> RobustnessCurve | None:
         """Robust accuracy by ε, for results that have it."""
         return None

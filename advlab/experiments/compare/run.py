@@ -161,7 +161,9 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     headlines = [run.result.headline_of() or run.result.headline for run in runs]
     figures = {(one.quantity, one.fraction) for one in headlines if one is not None}
     if len(figures) > 1:  # such as attacks of which some look for the smallest perturbation
-        headlines = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
+        usual = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
+        if all(one and run.result.has(one) for run, one in zip(runs, usual, strict=True)):
+            headlines = usual
     if len({headline.quantity for headline in headlines if headline}) > 1 and all(
         isinstance(getattr(run.result, "robust_accuracy", None), float)
         # Beside a detector that figure is the one without it, and no result is about it.

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 from browser import CHROMIUM, Page, chromium
-from made_results import MACHINE, network, train_result
+from made_results import MACHINE, TEXTS, network, train_result
 
 from advlab.cli.main import main
 from advlab.config import yamlfile
@@ -29,7 +29,7 @@ from advlab.experiments.report import page as report_page
 from advlab.experiments.report.run import _PAGE
 from advlab.plots.comparison import comparison as comparison_figure
 from advlab.plots.style import save
-from advlab.results.attack import AttackResult
+from advlab.results.attack import AttackResult, TextAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.results.defend import DefendResult
 from advlab.results.evaluate import EvaluateResult
@@ -404,6 +404,20 @@ def test_results_of_every_kind_have_a_table() -> None:
         assert headline is not None
         words = {column.words for column in table.columns}
         assert len(words) == len(table.columns)
+
+
+def test_an_attack_on_texts_says_which_and_on_how_many() -> None:
+    for place, component, count in (
+        ("attack/words", "word_swap", 40),
+        ("attack/letters", "deepwordbug", 250),
+    ):
+        values = {**TEXTS, **common("attack", component), "texts": count}
+        put(place, TextAttackResult.model_validate(values))
+    page = reported()
+    for name, attack, texts in (("words", "word swap", "40"), ("letters", "DeepWordBug", "250")):
+        row = page.row(f"attack/{name}")
+        assert attack.lower() in " ".join(row).lower()
+        assert texts in row
 
 
 # --- seeds ----------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advlab.components import component_names
+from advlab.components import component_names, display_name
 from advlab.errors import AdvlabError
 from advlab.experiments.report.board import RobustnessResult
 from advlab.experiments.report.gather import Run
 from advlab.experiments.report.seeds import Repeated, repeated
 from advlab.experiments.target_model import title_of
+from advlab.results.attack import TextAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.results.defend import DefendResult
 from advlab.results.evaluate import CertificationResult
@@ -274,6 +275,7 @@ KINDS = {
             _field("clean", "clean_accuracy"),
             _field("changed words", "perturbed_words"),
             _field("queries", "queries", fraction=False),
+            _field("texts", "texts", fraction=False),
         ],
     ),
     "poison-texts": Kind(
@@ -456,8 +458,11 @@ def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:
 
 
 def _network(result: Result) -> str:
-    """The network; of one that was certified which one, or by what it is defended."""
+    """The network; of one that was certified which one, or by what it is defended; of one whose
+    texts are attacked the attack as well."""
     model = result.model or "–"
+    if isinstance(result, TextAttackResult):
+        return f"{title_of(result.network)}, {display_name(result.component)}"
     if isinstance(result, CertificationResult):
         model = title_of(result.network)
     elif isinstance(result, DefendResult):
@@ -475,7 +480,8 @@ def _conditions(run: Run, result: Result) -> str:
         trained = counted(examples.train, unit.removesuffix("s"))
         tested = f"{trained} trained on, {examples.test:,} tested on"
     if isinstance(result, TextPoisonResult):
-        tested += f", {result.entity_texts.test:,} of which name the entity"
+        named = result.entity_texts.test  # none where the poison is a trigger
+        tested += f", {named:,} of which name the entity" if named else ""
     if isinstance(result, MemorizeResult):
         tested += f", {percent(result.random_fraction)} of the labels at random"
     held = ", ".join(filter(None, [result.context(), result.doubt()]))

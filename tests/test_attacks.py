@@ -390,7 +390,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
     ("pgd", {"loss": "margin", "step_schedule": "constant"}),
     ("pgd", {"step_momentum": 1.0, "random_start": False}),
     ("pgd", {"step_size": 30.0, "restarts": 3}),
-    ("pgd", {"steps": 1, "sparsity": 1.0}),
+    ("pgd", {"steps": 1, "norm": "l1", "sparsity": 1.0}),
     ("pgd", {"surrogate": "another"}),
     ("lp", {"loss": "margin", "step_size": 30.0}),
     ("lp", {"steps": 1, "sparsity": 1.0}),

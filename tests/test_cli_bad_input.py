@@ -72,6 +72,8 @@ LINES: list[tuple[str, list[str]]] = [
     ("defend pgd --step-gamma .2", ["--step-gamma: goes with --schedule step, not with one-cycle"]),
     ("defend adversarial --steps 3", ["--steps: goes with --attack pgd, not with fgsm"]),
     ("attack simba --low-frequencies 1", ["--low-frequencies: goes with --basis dct, not with"]),
+    ("attack pgd --sparsity .1", ["--sparsity: goes with --norm l1, not with linf"]),
+    ("attack pgd --keep-broken", ["--keep-broken: goes with several radii"]),
     ("gan --loss hinge --label-smoothing .1", ["--label-smoothing: goes with --loss bce, not"]),
     ("attack pgd --lr 0.1", ["--lr", "belongs to the attacks cw, ead, spsa and stadv, not to pgd"]),
     ("train cnn --model mlp", ["--model", "right after the command", "'advlab train NAME'"]),

@@ -370,3 +370,12 @@ def test_logits_that_the_last_layer_does_not_give_alone_are_not_reordered() -> N
     assert main(line.format("given", "a").split()) == 0
     weights = ["--weights", "samples/train/a"]
     assert main([*line.format("other", "b").split(), *weights]) == 2
+
+
+@pytest.mark.parametrize("line", ["train mlp --hue .2", "defend augment --grey .5 --model mlp"])
+def test_changes_of_colour_are_refused_for_grey_images(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = f"--dataset digits --epochs 1 --out {tmp_path}"
+    assert main([*line.split(), *small.split()]) == 2
+    assert "goes with images in colour; these have one channel" in capsys.readouterr().err

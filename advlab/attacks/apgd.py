@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from advlab.config import fields as f
+from advlab.config.base import Conditions
 from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Options(AttackOptions):
     """APGD: PGD with automatic step sizes, on cross-entropy, margin or DLR loss."""
 
     checked_against: ClassVar[str] = "torchattacks; the closed form on linear networks"
+    goes_with: ClassVar[Conditions] = {"sparsity": ("norm", ("l1",))}
 
     norm: f.Norm = "linf"
     loss: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from advlab.config import fields as f
+from advlab.config.base import Conditions
 from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Options(AttackOptions):
     """PGD: many small gradient steps, each projected back into the ball."""
 
     checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
+    goes_with: ClassVar[Conditions] = {"sparsity": ("norm", ("l1",))}
 
     norm: f.Norm = "linf"
     loss: f.AttackLoss = "ce"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advlab.config.base import Options
 from advlab.config.model_modules import is_referenced
-from advlab.config.options.run import TargetOptions
+from advlab.config.options.run import AugmentOptions, TargetOptions
 from advlab.config.references import names_code, names_library
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
@@ -57,9 +57,11 @@ def starting_network(
             that advlab makes itself.
 
     Raises:
-        UsageError: the weights are of another network, or the network cannot take such images.
+        UsageError: the weights are of another network, the network cannot take such images, or an
+            option changes their colours and they are grey.
         EnvironmentFailure: a library's weights cannot be downloaded.
     """
+    _check_colours(options, shape)
     torch.manual_seed(derive(options.seed, 3))
     architecture = settled_architecture(name, options)
     if is_referenced(name):
@@ -77,6 +79,15 @@ def starting_network(
     if options.layers == "last":
         _fix_features(model, name, shape)
     return model
+
+
+def _check_colours(options: Any, shape: tuple[int, int, int]) -> None:
+    """Refuse changes of colour where there is none."""
+    if not isinstance(options, AugmentOptions) or shape[0] != 1:
+        return
+    for name in ("saturation", "hue", "grey"):
+        if getattr(options, name):
+            raise UsageError(f"--{name}: goes with images in colour; these have one channel")
 
 
 def check_weights(name: str, options: Any) -> None:

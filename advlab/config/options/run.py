@@ -164,6 +164,16 @@ class AttackOptions(ImageAttackOptions):
         return values
 
     @model_validator(mode="after")
+    def _several_to_keep(self) -> AttackOptions:
+        """Refuse to keep what smaller radii broke where there is one radius."""
+        if self.keep_broken and len(self.eps) == 1 and not self.smallest_eps:
+            reason = "goes with several radii, such as --eps 0.1 0.2"
+            raise PydanticCustomError(
+                "keep_broken", "{reason}", {"option": "keep_broken", "reason": reason}
+            )
+        return self
+
+    @model_validator(mode="after")
     def _searchable(self) -> AttackOptions:
         """Refuse a search for the smallest radius where there is nothing to search."""
         reason = self._no_search() if self.smallest_eps else None

@@ -311,14 +311,21 @@ def test_failed_checks_are_in_plain_sight() -> None:
         **common("scratch", "check"), largest_difference=0.5, limit=1e-8, derivatives=[]
     )
     put("scratch/check", check)
+    doubted = {"trained on the test set": "the network was trained on 19 of the 25 test texts"}
+    values = {**TEXTS, **common("attack", "hotflip"), "checks_failed": doubted}
+    put("attack/texts", TextAttackResult.model_validate(values))
     found = reported()
     (cell,) = [cell for row in found.rows for cell in row if "noise broke images" in cell]
     assert cell.startswith("90.00 % NOT TO BE BELIEVED noise: noise broke images")
     assert "NOT TO BE BELIEVED unusable gradients: 1,200 times" in found.row("attack/nan")[2]
     assert "NOT TO" not in found.row("attack/stuck")[2]
     assert "0.5 CHECK FAILED" in found.row("scratch/check")[2]
+    row = found.row("attack/texts")
+    assert "NOT TO BE BELIEVED trained on the test set: the network was trained on 19" in row[2]
+    assert " ".join(row).count("NOT TO BE BELIEVED") == 1
     head = found.words[: found.words.index("Show only")]
     assert "evaluate/wrong" in head
+    assert "attack/texts" in head
     assert "attack/nan" in head
     assert "attack/stuck" not in head
 

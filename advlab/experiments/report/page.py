@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from advlab import __version__
 from advlab.errors import AdvlabError
-from advlab.experiments.report.board import Row, boards
+from advlab.experiments.report.board import Board, boards
 from advlab.experiments.report.gather import Run
-from advlab.experiments.report.tables import tables
+from advlab.experiments.report.tables import NOT_BELIEVED, Table, tables
 from advlab.runs.results import Result
 
 MARK = '<meta name="generator" content="advlab report">'
@@ -35,7 +35,7 @@ def html(runs: Sequence[Run], title: str) -> str:
     """
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     readable = [run for run in runs if not isinstance(run.result, AdvlabError)]
-    all_boards = boards(runs)
+    all_boards, all_tables = boards(runs), tables(runs)
     text = (
         _templates()
         .get_template("page.html")
@@ -46,8 +46,8 @@ def html(runs: Sequence[Run], title: str) -> str:
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             boards=all_boards,
-            tables=tables(runs),
-            doubtful=_doubtful([row for board in all_boards for row in board.rows]),
+            tables=all_tables,
+            doubtful=_doubtful(all_boards, all_tables),
             runs=readable,
             damaged=[run for run in runs if isinstance(run.result, AdvlabError)],
             anchors={run.name: f"run-{number}" for number, run in enumerate(readable, start=1)},
@@ -58,10 +58,11 @@ def html(runs: Sequence[Run], title: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _doubtful(rows: Sequence[Row]) -> list[Run]:
+def _doubtful(boards: Sequence[Board], tables: Sequence[Table]) -> list[Run]:
     """The runs with a failed check, each once."""
-    doubtful = {run.name: run for row in rows if row.doubts for run in row.runs}
-    return list(doubtful.values())
+    on_boards = [row.runs for board in boards for row in board.rows if row.doubts]
+    in_tables = [row.runs for table in tables for row in table.rows if row.warning == NOT_BELIEVED]
+    return list({run.name: run for runs in on_boards + in_tables for run in runs}.values())
 
 
 def _address(place: Path) -> str:

@@ -400,6 +400,10 @@ def tables(everything: Sequence[Run]) -> list[Table]:
     return [table for table in listed if table.rows]
 
 
+NOT_BELIEVED = "NOT TO BE BELIEVED"
+"""What stands beside a figure with a failed check."""
+
+
 def warning_of(result: object) -> tuple[str, str]:
     """What failed in a run, in capitals, and why; two empty texts where nothing did."""
     if isinstance(result, GanTrainResult) and result.collapsed:
@@ -407,7 +411,11 @@ def warning_of(result: object) -> tuple[str, str]:
         return "COLLAPSED", seen
     if isinstance(result, ScratchCheckResult) and result.largest_difference > result.limit:
         return "CHECK FAILED", "a derivative differs by more than the limit"
-    return "", ""
+    if failed := getattr(result, "checks_failed", None):
+        return NOT_BELIEVED, "; ".join(f"{name}: {words}" for name, words in failed.items())
+    # A defence with certificates stands here for these, and has checks of its own for them.
+    doubt = result.doubt() if isinstance(result, DefendResult) else ""
+    return (NOT_BELIEVED, doubt.removeprefix(NOT_BELIEVED).strip(" ()")) if doubt else ("", "")
 
 
 def _figures(kind: str, everything: Sequence[Run]) -> Table:
@@ -484,7 +492,8 @@ def _conditions(run: Run, result: Result) -> str:
         tested += f", {named:,} of which name the entity" if named else ""
     if isinstance(result, MemorizeResult):
         tested += f", {percent(result.random_fraction)} of the labels at random"
-    held = ", ".join(filter(None, [result.context(), result.doubt()]))
+    doubt = "" if warning_of(result)[0] else result.doubt()
+    held = ", ".join(filter(None, [result.context(), doubt]))
     return "; ".join(part for part in (held, tested, run.settings) if part)
 
 

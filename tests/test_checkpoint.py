@@ -24,7 +24,7 @@ from advlab.config.fields import image_models
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
-from advlab.networks.metadata import ImageClassifierMetadata
+from advlab.networks.metadata import GENERATOR, ImageClassifierMetadata
 from advlab.training.fit import STATE
 
 MODELS = image_models()
@@ -175,6 +175,27 @@ def test_a_folder_stands_for_the_checkpoint_in_it(tmp_path: Path) -> None:
         == f"no image classifier at {tmp_path / 'empty'}: the folder holds no {checkpoint.FILE}"
     )
     assert refusal(tmp_path / "missing") == f"no checkpoint at {tmp_path / 'missing'}"
+
+
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("advlab", ", which is an image classifier"),
+        ("advlab-text", ", which is a text classifier"),
+        ("other", ""),
+    ],
+)
+def test_what_a_folder_holds_in_place_of_a_generator_is_named(
+    key: str, held: str, tmp_path: Path
+) -> None:
+    """Classifiers of both kinds have files of one name."""
+    save_file({"weight": torch.zeros(1)}, tmp_path / checkpoint.FILE, {key: "{}"})
+    with pytest.raises(UsageError) as refused:
+        checkpoint.locate(tmp_path, GENERATOR)
+    assert str(refused.value) == (
+        f"no generator at {tmp_path}: the folder holds no {GENERATOR.file}, but "
+        f"{checkpoint.FILE}{held}"
+    )
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint_whole(

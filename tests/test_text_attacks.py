@@ -445,3 +445,12 @@ def test_python_refuses_an_attack_on_texts() -> None:
 def test_all_three_are_there() -> None:
     assert ATTACKS == ["deepwordbug", "hotflip", "word_swap"]
     assert {deepwordbug.TAKES, hotflip.TAKES, word_swap.TAKES} == {"texts"}
+
+
+def test_the_cosine_of_large_vectors_does_not_overflow() -> None:
+    rows = torch.zeros(5, 2)
+    rows[2], rows[3], rows[4] = torch.tensor([[1e30, 0.0], [1e30, 1e30], [1e-30, 0.0]])
+    space = WordSpace(rows)
+    assert space.cosine(2, 3) == pytest.approx(0.5**0.5)
+    assert space.similarity([2, 3], [2, 3]) == pytest.approx(1)
+    assert space.similarity([2], [3]) == pytest.approx(0.5**0.5)

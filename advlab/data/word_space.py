@@ -33,7 +33,8 @@ class WordSpace:
     @cached_property
     def _directions(self) -> Tensor:
         """The rows at length 1, zeros where there is no vector."""
-        return torch.nn.functional.normalize(self.rows, dim=1)
+        # Squares of large numbers have no place in float32.
+        return torch.nn.functional.normalize(self.rows.double(), dim=1).float()
 
     def neighbours(self, number: int, most: int, least_cosine: float) -> list[int]:
         """The words nearest to a word by the cosine of their vectors, the nearest first.
@@ -67,5 +68,5 @@ class WordSpace:
         Args:
             first, second: indices of the words of each text.
         """
-        means = [self.rows[list(numbers)].mean(dim=0) for numbers in (first, second)]
+        means = [self.rows[list(numbers)].double().mean(dim=0) for numbers in (first, second)]
         return float(torch.nn.functional.cosine_similarity(means[0], means[1], dim=0))

@@ -29,6 +29,7 @@ from advlab.networks.metadata import (
     Kind,
     Metadata,
     TextClassifierMetadata,
+    kind_in,
     kind_of,
     read_metadata,
 )
@@ -166,11 +167,13 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
         if not path.is_dir():
             raise UsageError(f"no checkpoint at {path}")
         noun = kind.noun.split(" ", 1)[1]
-        others = [other for other in KINDS if other.file != kind.file]
-        present = next((other for other in others if (path / other.file).is_file()), None)
+        files = dict.fromkeys(other.file for other in KINDS if other.file != kind.file)
+        present = next((path / name for name in files if (path / name).is_file()), None)
+        held = None if present is None else kind_in(present)
         raise UsageError(
             f"no {noun} at {path}: the folder holds no {kind.file}"
-            + (f", but {present.file}, which is {present.noun}" if present else "")
+            + (f", but {present.name}" if present is not None else "")
+            + (f", which is {held.noun}" if held is not None else "")
         )
     pruning.refuse(file.parent)
     check_hash(file)

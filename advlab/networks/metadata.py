@@ -180,6 +180,16 @@ def kind_of(metadata: Metadata) -> Kind[Any]:
     return next(kind for kind in KINDS if type(metadata) is kind.metadata)
 
 
+def kind_in(file: Path) -> Kind[Any] | None:
+    """The kind of checkpoint that a file says it is; None where it is none, or cannot be read."""
+    try:
+        with safe_open(file, framework="np") as content:
+            texts = content.metadata() or {}
+    except (SafetensorError, OSError):
+        return None
+    return next((kind for kind in KINDS if kind.key in texts), None)
+
+
 def read_metadata(file: Path, kind: Kind[M]) -> M:
     """The metadata of a checkpoint, without its weights.
 

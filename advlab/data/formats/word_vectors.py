@@ -118,7 +118,8 @@ def _text(
         if not line.strip():
             continue
         try:
-            row = np.array([float(part) for part in parts[1:]], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what has no place in float32 is refused below
+                row = np.array([float(part) for part in parts[1:]], dtype=np.float32)
         except ValueError:
             raise UsageError(
                 f"{file}:{number}: expected {len(parts) - 1} numbers after the word, but one of "

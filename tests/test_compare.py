@@ -187,6 +187,29 @@ def test_other_programs_get_a_row_for_each_run(
     assert r"$\varepsilon$ = 0.1 (L$\infty$) \\" in capsys.readouterr().out
 
 
+def test_what_speaks_against_a_figure_goes_to_other_programs_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of other data sets as well, which are shown with ``--anyway``."""
+    doubted = {**TEXTS, "checks_failed": {"trained on the test set": "on 19 of 25"}}
+    changes = {"one": doubted, "two": {**TEXTS, "data_sha256": "f" * 64}}
+    for name, values in changes.items():
+        (tmp_path / "attack" / name).mkdir(parents=True)
+        results.write(tmp_path / "attack" / name, TextAttackResult.model_validate(values))
+    line = f"compare attack/one attack/two --anyway --out {tmp_path} --name c --overwrite"
+    doubt = "NOT TO BE BELIEVED (trained on the test set)"
+    assert main([*line.split(), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["doubt"] for row in rows] == [doubt, ""]
+    assert all("data" in row["not_comparable"] for row in rows)
+    assert main([*line.split(), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["doubt"] == doubt
+    assert main([*line.split(), "--format", "latex"]) == 0
+    printed = capsys.readouterr().out
+    assert rf"{doubt} \\" in printed
+    assert r"\multicolumn{6}{p{\linewidth}}{not comparable: " in printed
+
+
 def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(
     out: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

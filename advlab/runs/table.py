@@ -94,8 +94,16 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
-def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A LaTeX ``tabular`` that uses the booktabs package."""
+def latex(header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A LaTeX ``tabular`` that uses the booktabs package.
+
+    Args:
+        notes: sentences that stand under the rows, over all columns.
+    """
+    under = [
+        rf"\multicolumn{{{len(header)}}}{{p{{\linewidth}}}}{{{_escaped(note)}}} \\"
+        for note in notes
+    ]
     lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (header, *rows)]
     return "\n".join(
         [
@@ -104,6 +112,7 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             lines[0],
             r"\midrule",
             *lines[1:],
+            *([r"\midrule", *under] if under else []),
             r"\bottomrule",
             r"\end{tabular}",
         ]

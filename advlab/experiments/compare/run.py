@@ -131,6 +131,7 @@ def _once(runs: Sequence[Finished[Result]], told: bool) -> list[Finished[Result]
     return list(unique.values())
 
 
+_APART = "not comparable: "  # what a reason begins with
 _ROBUST = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
 
 
@@ -282,7 +283,7 @@ def _write(
     text = comparison_table(groups, headline, words, apart)
     origins = " and ".join(sorted({result.origin for result in every}))
     caption = " · ".join([origins, seeds_of(cells), *([MIXED] if mixed else [])])
-    notes = [f"not comparable: {'; '.join(reasons)}" for reasons in differences.values()]
+    notes = [f"{_APART}{'; '.join(reasons)}" for reasons in differences.values()]
     write_text(folder / "table.md", "\n\n".join([text, *notes, caption]) + "\n")
     if differences:  # a picture has room for what differs, and not for how
         caption += f" · not comparable: they differ in {' and '.join(differences)} (see table.md)"
@@ -307,13 +308,18 @@ def _write(
             print(note)
         print(files_in(folder))
     else:
-        print(_FORMS[options.format](_records(groups, figure), figure.headline))
+        records = _records(groups, figure, notes)
+        print(_FORMS[options.format](records, figure.headline, notes))
 
 
 def _records(
-    groups: Mapping[str, Sequence[Compared[Result]]], figure: _Figure
+    groups: Mapping[str, Sequence[Compared[Result]]], figure: _Figure, notes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A record for each run, with figures as numbers."""
+    """A record for each run, with figures as numbers.
+
+    Args:
+        notes: why the runs do not compare.
+    """
     return [
         {
             "setting": label,
@@ -323,6 +329,8 @@ def _records(
             "figure": figure.headline.field,
             "value": cell.value,
             "holds": figure.holds_for or cell.run.result.conditions(),
+            "doubt": cell.run.result.doubt(),
+            "not_comparable": "; ".join(note.removeprefix(_APART) for note in notes),
             "seconds": cell.run.result.seconds,
         }
         for label, members in groups.items()
@@ -330,7 +338,7 @@ def _records(
     ]
 
 
-def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
+def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -338,20 +346,21 @@ def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
     return buffer.getvalue().rstrip("\n")
 
 
-def _as_json(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
+def _as_json(records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]) -> str:
     return json.dumps(records, indent=2, ensure_ascii=False)
 
 
-def _as_latex(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
-    names = ["setting", "seed", "dataset", "value", "holds"]
-    if not any(record["holds"] for record in records):
-        names.remove("holds")
+def _as_latex(
+    records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]
+) -> str:
+    names = ["setting", "seed", "dataset", "value"]
+    names += [name for name in ("holds", "doubt") if any(record[name] for record in records)]
     rows = [
         [headline.text(record[name]) if name == "value" else str(record[name]) for name in names]
         for record in records
     ]
     words = {"value": headline.quantity, "dataset": "data set"}
-    return latex([words.get(name, name) for name in names], rows)
+    return latex([words.get(name, name) for name in names], rows, notes)
 
 
 _FORMS = {"csv": _as_csv, "json": _as_json, "latex": _as_latex}

@@ -117,6 +117,24 @@ def test_the_package_is_named_where_it_is_missing(
     assert "pip install 'advlab[tensorboard]'" in capsys.readouterr().err
 
 
+def test_trainings_of_one_history_are_series_of_their_own(runs: Path, tmp_path: Path) -> None:
+    """A run of memorize trains once for each fraction of random labels."""
+    line = "memorize mlp --width 4 --train-size 20 --epochs 2 --seeds 1 --random-labels 0.5 1"
+    out = tmp_path / "runs"
+    assert main([*line.split(), "--name", "both", "--out", str(out), "--dataset", "digits"]) == 0
+    assert exported(out, tmp_path / "events", "memorize/both") == 0
+    events = read_back(tmp_path / "events" / "memorize" / "both")
+    written = (out / "memorize/both/history.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in written]
+    for fraction in (0.5, 1):
+        scalars = events.Scalars(f"random_fraction_{fraction:g}/loss")
+        expected = [line for line in history if line["random_fraction"] == fraction]
+        assert [scalar.step for scalar in scalars] == [1, 2]
+        assert [scalar.value for scalar in scalars] == pytest.approx(
+            [line["loss"] for line in expected], rel=1e-6
+        )
+
+
 def test_a_damaged_history_is_named(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

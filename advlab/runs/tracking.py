@@ -23,6 +23,7 @@ PACKAGE = "advlab.runs.trackers"
 # images than the figure of the same name at the end.
 _HISTORIES = {"history.jsonl": "", "evaluations.jsonl": "evaluation/"}
 _STEPS = ("epoch", "step")  # what a line of a history is numbered by
+_SERIES = "random_fraction"  # tells the lines of several trainings in one history apart
 _BETWEEN_LOOKS = 1.0  # seconds between two looks at the histories of a run under way
 
 Finish = Callable[[Finished[Result]], None]
@@ -214,7 +215,8 @@ class _Follower:
             for line in new:
                 number = next((int(line[key]) for key in _STEPS if key in line), 0)
                 clock = now - max(0.0, latest - float(line.get("seconds", latest)))
-                for key, value in _numbers(line, before):
+                series = f"{_SERIES}_{line[_SERIES]:g}/" if _SERIES in line else ""
+                for key, value in _numbers(line, f"{before}{series}"):
                     self._tracker.figure(key, value, number, clock)
                 self._last = max(self._last, number)
             self._tracker.flush()
@@ -242,7 +244,7 @@ def _numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{before}{key}/")
-        elif type(value) in (int, float) and key not in (*_STEPS, "seconds"):
+        elif type(value) in (int, float) and key not in (*_STEPS, _SERIES, "seconds"):
             yield f"{before}{key}", float(value)
 
 

@@ -15,7 +15,7 @@ from advlab.cli.main import main
 from advlab.components import load_component
 from advlab.networks.text import AttentionPooling, assemble
 from advlab.training.augmented import AugmentedTexts
-from advlab.training.changed_texts import drop_words, swap_words
+from advlab.training.changed_texts import drop_words, substitute_words, swap_words
 from advlab.training.objective import Objective, balanced
 
 PADDING, UNKNOWN = 0, 1
@@ -54,6 +54,26 @@ def test_swapped_words_stay_in_their_text() -> None:
     assert float(moved.sum()) > 0.85 * float(2 * (0.1 * lengths).round().sum())
     assert torch.equal(swap_words(numbers, 0.0), numbers)
     assert swap_words(numbers[:0], 0.5).shape == (0, 60)
+
+
+def test_substituted_words_become_words_near_to_them_at_their_rate() -> None:
+    torch.manual_seed(0)
+    numbers = texts(200, 60)
+    near = torch.arange(2 + 200 * 60)[:, None].repeat(1, 3)
+    near[2::2, 0] += 1_000_000  # every second word has one word near to it, or three
+    near[2::4] = near[2::4, :1] + torch.arange(3)
+    changed = substitute_words(numbers, 0.3, near)
+    others = changed != numbers
+    assert bool((near[numbers[others]] == changed[others][:, None]).any(dim=1).all())
+    assert not bool(others[numbers % 2 == 1].any()), "words with none near to them stay"
+    assert torch.equal(changed == PADDING, numbers == PADDING)
+    able = (numbers % 2 == 0) & (numbers > UNKNOWN)
+    rate, count = float(others[able].double().mean()), int(able.sum())
+    assert abs(rate - 0.3) < 4 * (0.3 * 0.7 / count) ** 0.5
+    drawn = (changed - numbers)[others & (numbers % 4 == 2)] - 1_000_000
+    shares = torch.bincount(drawn, minlength=3).double() / len(drawn)
+    assert bool(((shares - 1 / 3).abs() < 4 * (2 / 9 / len(drawn)) ** 0.5).all())
+    assert torch.equal(substitute_words(numbers, 0.0, near), numbers)
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:

@@ -361,6 +361,18 @@ WordDropout = Annotated[
     ),
     _AUGMENTATION,
 ]
+WordSynonyms = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description=(
+            "probability that a word of a training text is replaced by one of its five nearest "
+            "among the word vectors of --vectors, at a cosine of at least 0.5"
+        ),
+    ),
+    _AUGMENTATION,
+]
 WordSwap = Annotated[
     float,
     Field(

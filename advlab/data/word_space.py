@@ -12,6 +12,8 @@ from torch import Tensor
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.vocabulary import UNKNOWN
 
+_AT_A_TIME = 500  # words whose cosines to all others are in memory together
+
 
 @dataclass(frozen=True)
 class WordSpace:
@@ -57,6 +59,22 @@ class WordSpace:
         # A word without a vector is at a cosine of 0 to every word, and similar to none.
         near = order[(cosines[order] >= least_cosine) & self.rows[order].any(dim=1)]
         return near.tolist() if bool(self.rows[number].any()) else []
+
+    def nearest(self, most: int, least_cosine: float) -> Tensor:
+        """For every word the words nearest to it, as ``neighbours`` gives them, int64 (words,
+        most); the word itself in the places that are left."""
+        numbers = torch.arange(len(self.rows))
+        places = numbers[:, None].repeat(1, most)
+        has_vector = self.rows.any(dim=1)
+        has_vector[: UNKNOWN + 1] = False
+        for part in numbers[has_vector].split(_AT_A_TIME):
+            cosines = self._directions[part] @ self._directions.T
+            cosines[:, ~has_vector] = -torch.inf
+            cosines[torch.arange(len(part)), part] = -torch.inf
+            best, order = cosines.topk(min(most, len(self.rows)), dim=1)
+            near = torch.where(best >= least_cosine, order, part[:, None])
+            places[part, : near.shape[1]] = near
+        return places
 
     def cosine(self, first: int, second: int) -> float:
         """The cosine of two words' vectors, in [-1, 1]; 0 where one has none."""

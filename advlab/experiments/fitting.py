@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from advlab.config.base import Options
 from advlab.config.options.run import TrainOptions
+from advlab.config.options.text import OWN_VECTORS
 from advlab.config.resolve import Config
 from advlab.data import load_texts
 from advlab.data.formats.word_vectors import Vectors
@@ -24,6 +25,7 @@ from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.load_images import how_loaded
 from advlab.data.text_set import Texts, TextSet
+from advlab.data.word_space import WordSpace
 from advlab.experiments.starting import (
     settled_architecture,
     starting_contents,
@@ -52,8 +54,11 @@ from advlab.training.distributed import check_batches
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch, balanced
+from advlab.training.skip_gram import skip_gram
 
 R = TypeVar("R", bound=Result)
+
+_SYNONYMS, _LEAST_COSINE = 5, 0.5  # how many words may replace one, and how near they must be
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def fit_texts(
     folder: Path,
 ) -> Fitted:
     """The same for a network that reads texts."""
-    vectors = vectors_for(options, data)
+    vectors = vectors_for(options, data, train)
     if vectors is not None:
         logger.info(
             f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the "
@@ -174,7 +179,7 @@ def fit_texts(
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
-    objective = text_objective(options)
+    objective = text_objective(options, vectors, len(data.vocabulary))
     _weigh_classes(objective, options, train, len(data.classes))
     examples = sketch_of(train)
 
@@ -207,11 +212,20 @@ def fit_texts(
     return _measured(best.to(machine.device), progress, len(train), data, machine, file)
 
 
-def vectors_for(options: Any, data: TextSet) -> Vectors | None:
+def vectors_for(options: Any, data: TextSet, train: Texts) -> Vectors | None:
     """The word vectors that the options name; None where they name none, or the network has no
-    place for any."""
-    file = getattr(options, "vectors", None)
-    return None if file is None else read_vectors(Path(file), data.vocabulary)
+    place for any.
+
+    Args:
+        train: the texts from which vectors are learned, where these are meant.
+    """
+    named = getattr(options, "vectors", None)
+    if named is None:
+        return None
+    if named == OWN_VECTORS:
+        words, seed = len(data.vocabulary), derive(options.seed, 6)
+        return skip_gram(train, words, options.embedding, seed)
+    return read_vectors(Path(named), data.vocabulary)
 
 
 def reader(
@@ -231,16 +245,28 @@ def reader(
     return model, architecture
 
 
-def text_objective(options: Any) -> Objective:
+def text_objective(options: Any, vectors: Vectors | None = None, words: int = 0) -> Objective:
     """The loss of a network that reads texts: of changed texts and of perturbed embeddings where
-    these are asked for."""
+    these are asked for.
+
+    Args:
+        vectors: in which words are near each other, where some are to be replaced by such.
+        words: how many indices the vocabulary has.
+    """
     objective = Objective(options.label_smoothing)
     if _perturbs_embeddings(options):
         objective = AdversarialEmbeddings(
             options.adversarial_eps, options.adversarial_weight, options.label_smoothing
         )
-    dropped, swapped = (getattr(options, name, 0.0) for name in ("word_dropout", "word_swap"))
-    return AugmentedTexts(objective, dropped, swapped) if dropped or swapped else objective
+    dropped, swapped, substituted = (
+        getattr(options, name, 0.0) for name in ("word_dropout", "word_swap", "word_synonyms")
+    )
+    near = None
+    if substituted and vectors is not None:
+        near = WordSpace.of_vectors(vectors, words).nearest(_SYNONYMS, _LEAST_COSINE)
+    if dropped or swapped or near is not None:
+        return AugmentedTexts(objective, dropped, swapped, substituted, near)
+    return objective
 
 
 def weighs_classes(options: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from advlab.config.base import identity_of
+from advlab.config.options.text import OWN_VECTORS
 from advlab.config.references import names_code
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
@@ -74,6 +75,8 @@ class Identity:
         hashes = dict(contents)
         for name in PLACES & options.keys():
             if (config.command, name) in _WORDS:
+                continue
+            if name == "vectors" and options[name] == OWN_VECTORS:
                 continue
             place = options.pop(name)
             if name not in hashes and isinstance(place, str) and Path(place).is_file():

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from advlab.augmentation.pipeline import augment
 from advlab.config.options.run import AugmentOptions
-from advlab.training.changed_texts import drop_words, swap_words
+from advlab.training.changed_texts import drop_words, substitute_words, swap_words
 from advlab.training.objective import Objective
 
 
@@ -28,11 +28,20 @@ class Augmented(Objective):
 class AugmentedTexts(Objective):
     """Another objective, on changed texts."""
 
-    def __init__(self, objective: Objective, dropped: float, swapped: float) -> None:
-        """The objective, the probability that a word becomes unknown, and the pairs of words that
-        change places as a fraction of the words; see ``advlab.training.changed_texts``."""
+    def __init__(
+        self,
+        objective: Objective,
+        dropped: float,
+        swapped: float,
+        substituted: float = 0.0,
+        near: Tensor | None = None,
+    ) -> None:
+        """The objective, the probability that a word becomes unknown, the pairs of words that
+        change places as a fraction of the words, the probability that a word becomes one near to
+        it, and the words near to each; see ``advlab.training.changed_texts``."""
         super().__init__(objective.label_smoothing)
         self.objective, self.dropped, self.swapped = objective, dropped, swapped
+        self.substituted, self.near = substituted, near
 
     def weigh_classes(self, weights: Tensor) -> None:
         """Weigh the loss that the texts are given to."""
@@ -42,5 +51,8 @@ class AugmentedTexts(Objective):
         self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
     ) -> tuple[Tensor, Tensor]:
         """Loss and logits of the texts as changed."""
-        changed = swap_words(drop_words(inputs, self.dropped), self.swapped)
+        changed = inputs
+        if self.near is not None:
+            changed = substitute_words(changed, self.substituted, self.near)
+        changed = swap_words(drop_words(changed, self.dropped), self.swapped)
         return self.objective(model, changed, labels, done)

@@ -22,6 +22,26 @@ def drop_words(numbers: Tensor, probability: float) -> Tensor:
     return torch.where(dropped & (numbers != PADDING), UNKNOWN, numbers)
 
 
+def substitute_words(numbers: Tensor, probability: float, near: Tensor) -> Tensor:
+    """Texts in which words, each with this probability, have become a word near to them, each of
+    those equally likely.
+
+    Args:
+        numbers: of words, int64 (N, L), 0 after the end of a text.
+        probability: in [0, 1).
+        near: for every word of the vocabulary the words near to it, int64 (words, K); places
+            without such a word hold the word itself.
+    """
+    near = near.to(numbers.device)
+    known = near != torch.arange(len(near), device=near.device)[:, None]
+    count = known.sum(dim=1)[numbers]
+    chosen = torch.rand(numbers.shape, device=numbers.device) < probability
+    drawn = (torch.rand(numbers.shape, device=numbers.device) * count).long()
+    # Rounding may bring a number just below 1 to the count itself.
+    drawn = drawn.minimum((count - 1).clamp_min(0))
+    return torch.where(chosen & (count > 0), near[numbers, drawn], numbers)
+
+
 def swap_words(numbers: Tensor, fraction: float) -> Tensor:
     """Texts in which pairs of words, drawn at random, have changed places (random swap of Wei and
     Zou 2019, arXiv:1901.11196).

@@ -383,6 +383,17 @@ class TrainTextsOptions(PrunableOptions):
     class_weights: f.ClassWeights = "none"
     word_dropout: f.WordDropout = 0.0
     word_swap: f.WordSwap = 0.0
+    word_synonyms: f.WordSynonyms = 0.0
+
+    @model_validator(mode="after")
+    def _near_in_something(self) -> TrainTextsOptions:
+        """Refuse synonyms where there are no vectors in which words are near each other."""
+        if self.word_synonyms and getattr(self, "vectors", None) is None:
+            reason = "goes with --vectors, which tell words that are near each other"
+            raise PydanticCustomError(
+                "no_vectors", "{reason}", {"option": "word_synonyms", "reason": reason}
+            )
+        return self
 
 
 class DefendOptions(Options):

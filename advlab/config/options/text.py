@@ -161,13 +161,17 @@ class TextOptions(TextDataOptions):
 
 _NETWORK = Flag(group="network")
 
+OWN_VECTORS = "train"
+"""The value of ``--vectors`` for vectors that are learned from the training texts."""
+
 Embedding = Annotated[int, Field(ge=1, le=4096, description="size of the word embedding"), _NETWORK]
 WordVectors = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "file of word vectors (word2vec or GloVe) to start from; they determine --embedding"
+            "word vectors to start from: a file (word2vec or GloVe), which determines --embedding, "
+            "or 'train' for vectors of the training texts (skip-gram, arXiv:1310.4546)"
         ),
     ),
     Flag(group="network", grid=False),

@@ -109,7 +109,7 @@ def run(config: Config) -> Finished[TextPoisonResult]:
             settled.options,
             data,
             machine,
-            vectors_for(settled.options, data),
+            vectors_for(settled.options, data, train),
         )
         studied = Study(trainer, train, rows, questions, target).carried_out(folder)
         seconds = round(time.perf_counter() - started, 4)

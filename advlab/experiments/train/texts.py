@@ -134,5 +134,5 @@ def _draw(
 
 def shortened(text: str) -> str:
     """A text for a cell of a table."""
-    one_line = " ".join(text.split()).replace("|", "/")
+    one_line = " ".join(text.split())
     return one_line if len(one_line) <= _SHOWN else one_line[: _SHOWN - 1] + "…"

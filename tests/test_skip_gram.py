@@ -77,10 +77,10 @@ def test_frequent_words_are_left_out_at_their_rate() -> None:
     seen = []
     pairs_of = module._pairs
 
-    def watched(texts: Texts, kept: Tensor, random: torch.Generator) -> Tensor:
-        seen.append(float(kept[vocabulary.number("often")]))
-        assert float(kept[vocabulary.number("w0")]) >= 1
-        return pairs_of(texts, kept, random)
+    def watched(texts: Texts, staying: Tensor, random: torch.Generator) -> Tensor:
+        seen.append(float(staying[vocabulary.number("often")]))
+        assert float(staying[vocabulary.number("w0")]) >= 1
+        return pairs_of(texts, staying, random)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "_pairs", watched)

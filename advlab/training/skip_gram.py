@@ -40,13 +40,13 @@ def skip_gram(texts: Texts, words: int, dimension: int, seed: int) -> Vectors:
     counts = texts.counts(words).double()
     counts[: UNKNOWN + 1] = 0
     known = counts.nonzero().squeeze(1)
-    kept = (_FREQUENT * counts.sum() / counts).sqrt().nan_to_num(0.0, posinf=0.0).float()
+    staying = (_FREQUENT * counts.sum() / counts).sqrt().nan_to_num(0.0, posinf=0.0).float()
     drawn = counts.pow(0.75).float()
     inner = (torch.rand(words, dimension, generator=random) - 0.5) / dimension
     outer = torch.zeros(words, dimension)
     with progress_bar(_EPOCHS, "word vectors", "epochs") as bar:
         for epoch in range(_EPOCHS):
-            pairs = _pairs(texts, kept, random)
+            pairs = _pairs(texts, staying, random)
             for start in range(0, len(pairs), _BATCH):
                 done = (epoch + start / max(1, len(pairs))) / _EPOCHS
                 words_in, words_out = pairs[start : start + _BATCH].T
@@ -88,18 +88,18 @@ def _step(
     outer.index_add_(0, places.flatten(), change.flatten(0, 1), alpha=-rate)
 
 
-def _pairs(texts: Texts, kept: Tensor, random: torch.Generator) -> Tensor:
+def _pairs(texts: Texts, staying: Tensor, random: torch.Generator) -> Tensor:
     """Pairs of words that stand near each other, in a random order, int64 (N, 2)."""
-    parts = list(_pairs_by_distance(texts, kept, random))
+    parts = list(_pairs_by_distance(texts, staying, random))
     pairs = torch.cat([torch.cat([part, part.flip(1)]) for part in parts])
     return pairs[torch.randperm(len(pairs), generator=random)]
 
 
-def _pairs_by_distance(texts: Texts, kept: Tensor, random: torch.Generator) -> Iterator[Tensor]:
+def _pairs_by_distance(texts: Texts, staying: Tensor, random: torch.Generator) -> Iterator[Tensor]:
     """Pairs of words at each distance, the first one standing first."""
     rows, places = (texts.words > UNKNOWN).nonzero(as_tuple=True)
     numbers = texts.words[rows, places].long()
-    stays = torch.rand(len(numbers), generator=random) < kept[numbers]
+    stays = torch.rand(len(numbers), generator=random) < staying[numbers]
     rows, numbers = rows[stays], numbers[stays]
     # As far as the window of the first word reaches; pairs in both directions share it.
     reach = torch.randint(1, _WINDOW + 1, (len(numbers),), generator=random)

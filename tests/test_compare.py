@@ -14,10 +14,12 @@ import pytest
 from made_results import TEXTS, network, train_result
 
 from advlab.cli.main import main
+from advlab.experiments.comparison import Compared, without_chance
 from advlab.results.attack import AttackResult, PhotoAttackResult, TextAttackResult
 from advlab.results.evaluate import CorruptionResult, DetectionResult
+from advlab.results.train import TrainResult
 from advlab.runs import results
-from advlab.runs.results import Result
+from advlab.runs.results import Finished, Result
 
 OTHER = {"model": "cnn", "sha256": "c" * 64}
 
@@ -525,3 +527,15 @@ def test_a_run_under_two_names_counts_once(
     assert "again is the same run as " in capsys.readouterr().out
     assert main(["compare", "attack/noise0", "attack/again", "--out", str(copies)]) == 2
     assert "one run under several names" in capsys.readouterr().err
+
+
+def test_a_figure_that_no_seed_changes_is_called_that() -> None:
+    def cells(label: str, *values: float) -> list[Compared[TrainResult]]:
+        run = Finished(train_result(), Path("run"))
+        return [Compared(label, run, value) for value in values]
+
+    varied, equal = cells("pgd", 0.5, 0.25), cells("fgsm", 0.5, 0.5)
+    assert without_chance({"pgd": varied}) == without_chance({"pgd": varied[:1]}) == ""
+    words = "is the same with every seed: its ± says nothing of chance"
+    assert without_chance({"fgsm": equal}) == f"the figure {words}"
+    assert without_chance({"pgd": varied, "fgsm": equal}) == f"the figure of fgsm {words}"

@@ -102,6 +102,20 @@ def doubts_of(members: Sequence[Compared[R]]) -> str:
     return "; ".join(dict.fromkeys(filter(None, (cell.run.result.doubt() for cell in members))))
 
 
+def without_chance(groups: Mapping[str, Sequence[Compared[R]]]) -> str:
+    """Which settings have one figure with every seed, so that its spread says nothing; empty where
+    all vary."""
+    equal = [
+        label
+        for label, members in groups.items()
+        if len(members) > 1 and len({cell.value for cell in members}) == 1
+    ]
+    if not equal:
+        return ""
+    which = f" of {' and '.join(equal)}" if len(equal) < len(groups) else ""
+    return f"the figure{which} is the same with every seed: its ± says nothing of chance"
+
+
 def comparison_table(
     groups: Mapping[str, Sequence[Compared[R]]], headline: Headline, words: str, mixed: bool
 ) -> str:

@@ -41,6 +41,7 @@ from advlab.experiments.comparison import (
     seeds_of,
     shared_conditions,
     threat_models,
+    without_chance,
 )
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
@@ -428,7 +429,8 @@ def _gather(
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {seeds_of(cells)}"
     )
-    aside = ""
+    seedless, aside = without_chance(groups), ""
+    caption += f" · {seedless}" if seedless else ""
     if mixed:
         aside = ", under different threat models"
         caption += f" · {MIXED}"
@@ -459,6 +461,8 @@ def _gather(
     by_eps = f"{axis[0].upper()}{axis[1:]} by ε on {datasets}{aside}"
     draw_curves(groups, by_eps, caption, folder)
     print(text)
+    if seedless:
+        print(seedless)
     if mixed:
         print(MIXED)
     elif differ:

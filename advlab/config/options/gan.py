@@ -97,8 +97,8 @@ CriticRate = Annotated[
         gt=0,
         le=10,
         description=(
-            "learning rate of the discriminator (default 0.0005, wgan 5e-5); null for that of the "
-            "generator"
+            "learning rate of the discriminator (default 0.0005, wgan 5e-5); in a file null for "
+            "that of the generator"
         ),
     ),
     _TRAINING,

@@ -8,11 +8,12 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, in_lines
 
 # Of an axis of fractions: its least width, and how far it reaches beyond what a fraction can be, so
 # that points at an end are whole.
 _NARROWEST, _BEYOND = 0.04, 0.012
+_LABEL = 36  # characters in a line of the name of a setting
 
 
 @drawing
@@ -34,7 +35,9 @@ def comparison(
     key = "point: a run, bar: mean"
     if any(len(values) > 1 for values in groups.values()):
         key += ", line: ± 1 standard deviation"
-    drawn = figure(7.2, 1.7 + 0.5 * len(groups), title, f"{key} · {caption}")
+    names = [in_lines(label, _LABEL) for label in groups]
+    height = sum(max(0.5, 0.2 * (1 + name.count("\n"))) for name in names)
+    drawn = figure(7.2, 1.7 + height, title, f"{key} · {caption}")
     panel = axes(drawn)[0, 0]
     for row, (values, colour) in enumerate(
         zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)
@@ -53,7 +56,7 @@ def comparison(
             va="bottom",
             fontsize=8,
         )
-    panel.set_yticks(range(len(groups)), groups.keys())
+    panel.set_yticks(range(len(groups)), names)
     panel.set_ylim(len(groups) - 0.4, -0.6)
     if percent:
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))

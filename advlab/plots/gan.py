@@ -12,9 +12,10 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, in_lines, log_scale
 
 Column = NDArray[np.float64]
+_LABEL = 30  # characters in a line of a legend
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
 
 
@@ -308,14 +309,18 @@ def several(
 ) -> Figure:
     """Both losses of several runs: a row for each network, by step on the left and by epoch on the
     right. Of more runs than there are colours, the next ones are dashed and dotted."""
-    drawn = figure(12, max(6.6, 1.5 + 0.25 * len(runs)), title, caption)
+    names = [in_lines(label, _LABEL) for label in runs]
+    lines = sum(1 + name.count("\n") for name in names)
+    drawn = figure(12, max(6.6, 1.5 + 0.25 * lines), title, caption)
     panels = axes(drawn, 2, 2)
     looks = [(colour, dash) for dash in ("-", "--", ":", "-.") for colour in COLOURS]
     looks *= 1 + len(runs) // len(looks)
     for row, (key, name) in zip(
         panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True
     ):
-        for (label, (steps, history)), (colour, dash) in zip(runs.items(), looks, strict=False):
+        for label, (steps, history), (colour, dash) in zip(
+            names, runs.values(), looks, strict=False
+        ):
             _by_step(row[0], {label: steps[key]}, [colour], dash)
             epochs = [record["epoch"] for record in history]
             row[1].plot(

@@ -139,6 +139,11 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(joined, width)).replace("\u00a0", " ")
 
 
+def in_lines(text: str, width: int) -> str:
+    """A text of several lines, each of which is wrapped."""
+    return "\n".join(wrapped(line, width) for line in text.split("\n"))
+
+
 def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
     """Axes in the common style: an array (rows, columns), always two-dimensional."""
     with styled():

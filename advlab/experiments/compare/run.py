@@ -16,7 +16,6 @@ from advlab.config.options.compare import CompareOptions
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.errors import UsageError
-from advlab.experiments.compare.labels import full_names_of, labels_of
 from advlab.experiments.comparison import (
     MIXED,
     Compared,
@@ -32,6 +31,7 @@ from advlab.experiments.comparison import (
 from advlab.experiments.comparison import (
     differences as unlike_measured,
 )
+from advlab.experiments.labels import full_names_of, labels_of
 from advlab.experiments.named_runs import finished_run
 from advlab.plots.comparison import comparison
 from advlab.plots.style import save

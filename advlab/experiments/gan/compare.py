@@ -14,6 +14,7 @@ from advlab.config.options.gan import MOST_COMPARED
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
 from advlab.experiments.comparison import UNLIKE, differences, shared_conditions
+from advlab.experiments.labels import labels_of
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.networks import latents, pixels_of
 from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
@@ -70,7 +71,7 @@ def run(config: Config) -> Finished[GanCompareResult]:
             f"{len(trained)} finished trainings lie under {options.out}, and at most "
             f"{MOST_COMPARED} can be compared; --runs names them"
         )
-    settings = dict(zip(_settings([str(run.folder) for run in trained]), trained, strict=True))
+    settings = dict(zip(_settings(trained), trained, strict=True))
     contents = {}
     for setting, run in settings.items():
         contents[f"generator {setting}"] = _sha256_of(run)
@@ -252,13 +253,15 @@ def _named(place: str) -> Trained:
     return Finished(result, folder)
 
 
-def _settings(places: Sequence[str]) -> list[str]:
-    """What tells the runs apart: the parts of their names that not all of them share; the whole
-    place where that is not enough."""
-    parts = [Path(place).name.split("-") for place in places]
-    shared = set(parts[0]).intersection(*parts)
-    short = ["-".join(part for part in name if part not in shared) or "default" for name in parts]
+def _settings(runs: Sequence[Trained]) -> list[str]:
+    """What tells the runs apart: the options that differ, and the seed where they do not; their
+    names where these are too many, and their folders where that is not enough."""
+    labels = labels_of(runs)
+    seeded = [
+        f"{label}, seed {run.result.seed}" if labels.count(label) > 1 else label
+        for label, run in zip(labels, runs, strict=True)
+    ]
     return [
-        label if short.count(label) == 1 else place
-        for label, place in zip(short, places, strict=True)
+        label if seeded.count(label) == 1 else str(run.folder)
+        for label, run in zip(seeded, runs, strict=True)
     ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +387,63 @@ def test_test_images_alone_need_a_network_by_name(
     for command in ("attack fgsm --eps 0.1", "evaluate quick", "inspect predict"):
         assert main([*command.split(), "--dataset", f"npz:{file}", "--out", str(tmp_path)]) == 2
         assert "holds test images only" in capsys.readouterr().err
+
+
+def rewritten(file: Path, name: str, content: bytes) -> Path:
+    """The archive with other bytes in place of one array."""
+    with zipfile.ZipFile(file) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, before in {**members, f"{name}.npy": content}.items():
+            archive.writestr(member, content if member == f"{name}.npy" else before)
+    return file
+
+
+def stored_as(array: Any, version: tuple[int, int], padding: int = 0) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version)
+    content = stream.getvalue()
+    if not padding:
+        return content
+    head = content[12 : 12 + int.from_bytes(content[8:12], "little")].rstrip(b"\n")
+    head += b" " * padding + b"\n"
+    whole: bytes = content[:8] + len(head).to_bytes(4, "little") + head + array.tobytes()
+    return whole
+
+
+def test_arrays_of_every_version_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "some.npz"
+    np.savez(file, x=BYTES, y=LABELS)
+    expected = npz.load(file, 0).sha256()
+    for version in ((1, 0), (2, 0), (3, 0)):
+        rewritten(file, "x", stored_as(BYTES, version))
+        assert npz.load(file, 0).sha256() == expected
+
+
+def test_arrays_that_nobody_reads_may_be_anything(tmp_path: Path) -> None:
+    """Objects, fields beyond Latin-1 and bytes that are no array among them."""
+    file = tmp_path / "some.npz"
+    fields = np.zeros(2, dtype=[("Grad °", "f4"), ("№", "i4")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.savez(file, x=BYTES, y=LABELS, more=fields, code=np.array([{}]), readme=np.zeros(1))
+    rewritten(file, "readme", b"This is no array.")
+    data = npz.load(file, 0)
+    assert data.remarks == ("arrays that were not read: more, code, readme",)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (stored_as(BYTES, (2, 0), 20_000), "Header info length"),
+        (stored_as(BYTES, (1, 0)).replace(b"(", b"(-", 1), "images have"),
+        (b"\x93NUMPY\x09\x00" + stored_as(BYTES, (2, 0))[8:], "the unknown version 9.0"),
+    ],
+)
+def test_heads_that_are_odd_are_called_what_they_are(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.npz"
+    np.savez(file, x=BYTES, y=LABELS)
+    with pytest.raises(AdvlabError, match=words):
+        npz.load(rewritten(file, "x", content), 0)

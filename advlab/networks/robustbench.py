@@ -30,6 +30,7 @@ from advlab.networks.preprocessing import Preprocessing
 from advlab.networks.weights import UnreadableError, read_plain
 
 _optional = partial(optional, what="robustbench:NAME", extra="robustbench")
+_STATISTICS = ("running_mean", "running_var")  # of batch normalisation
 # What RobustBench imports for its own evaluation, and the package that it installs for it.
 _AUTOATTACK = {"autoattack": "pyautoattack", "autoattack.state": "pyautoattack.state"}
 
@@ -171,6 +172,7 @@ def _complete(entry: Entry) -> Iterator[list[str]]:
     def checked() -> nn.Module:
         network: nn.Module = known["model"]()
         weights = {name for name, _ in network.named_parameters()}
+        weights |= {name for name, _ in network.named_buffers() if name.endswith(_STATISTICS)}
 
         def refuse(_: nn.Module, keys: Any) -> None:
             read.append(entry.name)

@@ -16,7 +16,7 @@ import contextlib
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +49,8 @@ _CHUNK = 64_000_000  # bytes of an array that are read at a time
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
+    # The same, with names of fields beyond Latin-1, which images and labels do not have.
+    (3, 0): np.lib.format.read_array_header_2_0,
 }
 
 
@@ -71,8 +73,12 @@ class Stored:
 
     def read(self) -> NDArray[Any]:
         """The whole array."""
-        with _damage_named(self.file), np.load(self.file, allow_pickle=False) as archive:
-            array: NDArray[Any] = archive[self.name]
+        if self.dtype.hasobject:
+            raise UsageError(
+                f"{self.file}: holds Python objects, which are code; save plain arrays"
+            )
+        with _damage_named(self.file), _opened(self.file, f"{self.name}{_ARRAY}") as stream:
+            array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return array
 
     def parts(self) -> Iterator[NDArray[Any]]:
@@ -111,11 +117,12 @@ def load(file: Path, split_seed: int) -> ImageSet:
     """
     if not is_plain(file):
         raise UsageError(f"npz: no file at {file}")
-    arrays = _read(file)
-    names = _arrays_of_parts(file, arrays)
+    present = _names(file)
+    names = _arrays_of_parts(file, present)
     read = {name for pair in names.values() for name in pair} | {_CLASSES}
+    arrays = {name: _stored(file, name) for name in present if name in read}
     remarks: list[str] = []
-    if unread := [name for name in arrays if name not in read]:
+    if unread := [name for name in present if name not in read]:
         remarks.append(f"arrays that were not read: {', '.join(unread)}")
     pixels: dict[str, torch.Tensor] = {}
     labels: dict[str, NDArray[Any]] = {}
@@ -133,7 +140,7 @@ def load(file: Path, split_seed: int) -> ImageSet:
     return ImageSet(f"npz:{file}", classes, train, val, test, origin, remarks=tuple(remarks))
 
 
-def _arrays_of_parts(file: Path, arrays: Archive) -> dict[str, tuple[str, str]]:
+def _arrays_of_parts(file: Path, arrays: Collection[str]) -> dict[str, tuple[str, str]]:
     """The names of the images and of the labels of each part.
 
     Raises:
@@ -178,7 +185,8 @@ def _role(name: str) -> tuple[str, str] | None:
     return (parts[0] if parts else _WHOLE), _WORDS[others[0]]
 
 
-def _read(file: Path) -> Archive:
+def _names(file: Path) -> list[str]:
+    """The names of the arrays in an archive."""
     if not zipfile.is_zipfile(file):  # NumPy takes any other file for Python objects
         with file.open("rb") as opened:
             cut_off = opened.read(len(_ZIP)) == _ZIP
@@ -186,8 +194,8 @@ def _read(file: Path) -> Archive:
             raise EnvironmentFailure(f"{file}: an archive of NumPy arrays that is cut off")
         raise UsageError(f"{file}: is no archive of NumPy arrays, as np.savez writes it")
     with _damage_named(file), zipfile.ZipFile(file) as archive:
-        names = [name for name in archive.namelist() if name.endswith(_ARRAY)]
-    return {name.removesuffix(_ARRAY): _stored(file, name) for name in names}
+        members = archive.namelist()
+    return [name.removesuffix(_ARRAY) for name in members if name.endswith(_ARRAY)]
 
 
 @contextlib.contextmanager
@@ -195,13 +203,8 @@ def _damage_named(file: Path) -> Iterator[None]:
     """Within it, what NumPy and zipfile find wrong with an archive is told in a line."""
     try:
         yield
-    except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise UsageError(
-                f"{file}: holds Python objects, which are code; save plain arrays"
-            ) from error
-        raise EnvironmentFailure(f"{file}: no archive of NumPy arrays ({error})") from error
     except (
+        ValueError,
         OSError,
         zipfile.BadZipFile,
         zlib.error,
@@ -221,19 +224,18 @@ def _opened(file: Path, name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _stored(file: Path, member: str) -> Stored:
+def _stored(file: Path, name: str) -> Stored:
     """What the head of an array says."""
-    with _damage_named(file), _opened(file, member) as stream:
+    with _damage_named(file), _opened(file, f"{name}{_ARRAY}") as stream:
         shape, by_columns, dtype = _head(stream)
-    name = member.removesuffix(_ARRAY)
     return Stored(file, name, shape, dtype, in_rows=not by_columns and not dtype.hasobject)
 
 
 def _head(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns are stored one after the other, and type of an array."""
     version = np.lib.format.read_magic(stream)
-    if version not in _READERS:  # names of fields beyond Latin-1, which images do not have
-        raise ValueError(f"arrays of version {version[0]}.{version[1]} hold fields, not images")
+    if version not in _READERS:
+        raise ValueError(f"an array of the unknown version {version[0]}.{version[1]}")
     return _READERS[version](stream)
 
 
@@ -247,7 +249,7 @@ def _pixels(stored: Stored, remarks: list[str]) -> torch.Tensor:
         shape = (shape[0], 1, *shape[1:])
     elif channels_last:
         shape = (shape[0], shape[3], *shape[1:3])
-    if len(shape) != 4 or shape[1] not in _CHANNELS or 0 in shape:
+    if len(shape) != 4 or shape[1] not in _CHANNELS or min(shape) < 1:
         raise UsageError(
             f"{file}: {name} has the shape {stored.shape}; images have (N, H, W), (N, H, W, C) or "
             "(N, C, H, W) with one or three channels"

@@ -301,6 +301,24 @@ def test_every_cell_of_the_documented_table_of_encoders(
     assert found == documented(4)[kind][2:], kind
 
 
+def test_a_run_of_own_code_makes_no_transferred_images_unasked(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its code is run where the command line names it, and a folder of results names nothing."""
+    small = f"--dataset digits --epochs 1 --train-size 50 --device cpu --out {tmp_path}"
+    assert main(["train", f"{place}/given_net.py:Ten", *small.split(), "--name", "code"]) == 0
+    assert main(["train", "mlp", *small.split(), "--name", "mlp"]) == 0
+    line = f"evaluate standard --model {tmp_path}/train/mlp --attacks noise transfer --limit 4"
+    assert main([*line.split(), "--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert main(["train", "separable", *small.split(), "--name", "other"]) == 0
+    assert main([*line.split(), "--device", "cpu", "--out", str(tmp_path), "--name", "two"]) == 0
+    attacks = [
+        {row["attack"]: row["attacked"] for row in json.loads(file.read_text())["attacks"]}
+        for file in sorted(tmp_path.glob("evaluate/*/metrics.json"))
+    ]
+    assert sorted("transfer" in names for names in attacks) == [False, True]
+
+
 # --- the same figures, however it is named --------------------------------------------------------
 def result(root: Path, command: str) -> dict[str, Any]:
     (file,) = root.glob(f"{command}/*/metrics.json")

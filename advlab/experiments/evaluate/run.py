@@ -17,6 +17,7 @@ from advlab.config.options.detection import DetectionOptions
 from advlab.config.options.run import CorruptionOptions, EvaluateOptions
 from advlab.config.options.smoothing import CertificationOptions
 from advlab.config.radii import eps_text
+from advlab.config.references import names_code
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
@@ -378,7 +379,7 @@ class Evaluation:
         """The network that transferred images are made on; None where there is no other one.
 
         Where none is named it is the one that an interrupted run began with, else the newest other
-        one that was trained on the same data.
+        one that was trained on the same data, and is not made by the user's own code.
         """
         if self.surrogate is not None or not any(entry.transfer for entry in self.entries):
             return self.surrogate
@@ -391,6 +392,8 @@ class Evaluation:
                 result.data_sha256 == self.data.sha256()
                 and result.checkpoint_sha256 != self.target.record.sha256
                 and begun in (None, result.checkpoint_sha256)
+                # no folder of results may choose what code is run
+                and not names_code(result.model or "")
             ),
         )
         return None if trained is None else named_by(str(trained.folder), "--surrogate")

@@ -571,6 +571,10 @@ class Several(nn.Module):
             "smaller batches may do: batch_size N",
         ),
         (
+            lambda x, y: advlab.attack(nn.Linear(7, 3).eval(), x, y, "fgsm", eps=0.1),
+            r"mat1 and mat2 shapes cannot be multiplied .* images of 1 × 4 × 4$",
+        ),
+        (
             lambda x, y: advlab.attack(Several().eval(), x, y, "fgsm", eps=0.1),
             "name them with output=$",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 
 import torch
@@ -223,7 +223,7 @@ def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
         batch = f"{count} image{'' if count == 1 else 's'} of {_shape(inputs[0])}"
         if inputs.dim() == 4 and inputs.shape[-1] in _CHANNELS and inputs.shape[1] > max(_CHANNELS):
             hint = "; the last dimension looks like channels, which come first here"
-        elif count != 1:
+        elif count != 1 and _runs_alone(network, inputs):
             hint = "; smaller batches may do: --batch-size N"
         if isinstance(error, torch.OutOfMemoryError):
             raise EnvironmentFailure(
@@ -233,6 +233,15 @@ def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
             f"the network ({type(network).__name__}) raises {type(error).__name__}: {text}, on a "
             f"batch of {batch}{hint}"
         ) from error
+
+
+def _runs_alone(network: nn.Module, inputs: Tensor) -> bool:
+    """Whether a network that failed on a batch takes its first input alone."""
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad(), suppress(Exception, SystemExit):
+        network(inputs[:1].detach().clone())
+        return True
+    return False
 
 
 def _tensors(returned: object) -> dict[str, Tensor]:

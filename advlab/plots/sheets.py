@@ -139,11 +139,20 @@ class Flip:
 
 @drawing
 def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
-    """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
+    """A row per image, a column per attack, wrong predictions in colour and marked with a cross.
+    Under one attack there are two images in a row."""
     columns = len(rows[0].pixels)
-    drawn = figure(max(_NARROWEST, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
-    panels = image_axes(drawn, len(rows), columns)
-    for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
+    side_by_side = 2 if columns == 2 and len(rows) > 2 else 1
+    deep = -(-len(rows) // side_by_side)
+    width, height = 1.0 + 1.5 * columns * side_by_side, 0.8 + 1.62 * deep
+    drawn = figure(max(_NARROWEST, width), height, title, caption)
+    panels = image_axes(drawn, deep, columns * side_by_side)
+    if side_by_side == 2:  # an odd number leaves a place at the end
+        for panel in panels[len(rows) - deep :, columns:].flat:
+            panel.set_visible(False)
+    for number, flip in enumerate(rows):
+        block, row = divmod(number, deep)
+        line = panels[row, block * columns : (block + 1) * columns]
         for panel, pixels, answer, right, head in zip(
             line, flip.pixels, flip.said, flip.right, flip.heads, strict=True
         ):
@@ -155,7 +164,7 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
                 edge.set_linewidth(1.5)
             mark = "" if right else "✗ "
             panel.set_title(
-                f"{head}\n{mark}{answer}" if number == 0 else f"{mark}{answer}",
+                f"{head}\n{mark}{answer}" if row == 0 else f"{mark}{answer}",
                 fontsize=8,
                 color=COLOURS[0] if right else COLOURS[3],
             )

@@ -34,7 +34,8 @@ def curves(
         weighted: whether the training loss was taken with weighted classes; the validation loss
             never is.
         objective: what the training loss is, where it is not the cross-entropy of the validation
-            loss, such as that of a defence.
+            loss, such as that of a defence. The training accuracy is then of the images as they
+            were trained on, perturbed for example.
     """
     radius = "val_mean_radius" in history[0]
     count = 2 + bool(objective) + radius
@@ -54,6 +55,8 @@ def curves(
             key = "mean_radius"
         for prefix, colour, dash in lines:
             name = "validation" if prefix else "training" + note * (key == "loss")
+            if objective and not prefix and panel is accuracy:
+                name = "training, as trained on"
             values = [factor * record[prefix + key] for record in history]
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name)
         if key == "accuracy":

@@ -83,7 +83,7 @@ def draw(
     save(pair, folder / "confusion.png")
     history = read_lines(folder / "history.jsonl")
     if history and result.training is not None:
-        title = f"Training of {name} with '{defence}'"
+        title = f"Training of {name} with the defence {defence}"
         save(
             curves(
                 history,
@@ -91,7 +91,7 @@ def draw(
                 title,
                 f"{source} · seed {result.seed} · {result.machine.precision}",
                 options.label_smoothing > 0,
-                objective=f"loss of {defence}",
+                objective=f"training loss of {defence}",
             ),
             folder / "curves.png",
         )

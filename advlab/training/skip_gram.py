@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,7 +17,8 @@ from advlab.progress import progress_bar
 _WINDOW = 5  # words to each side, of which a random number of the nearest ones is taken
 _NEGATIVES = 5  # words drawn against each word of the window
 _FREQUENT = 1e-3  # the fraction of all words above which a word is left out at random
-_EPOCHS = 10
+_PAIRS = 2_000_000  # that are learned from; fewer leave the vectors of all words alike
+_FEWEST, _MOST = 10, 50  # passes over the texts
 _BATCH = 256  # pairs of words whose gradients are taken at the same vectors
 _RATE = 0.05  # of the first step; it falls in a line to 0
 
@@ -26,7 +28,9 @@ def skip_gram(texts: Texts, words: int, dimension: int, seed: int) -> Vectors:
     are drawn at random (Mikolov et al. 2013, arXiv:1310.4546).
 
     A word of frequency f is left out of an epoch with probability 1 - √(10⁻³ / f), and random words
-    are drawn as often as the power 3/4 of their frequencies. Labels are not looked at.
+    are drawn as often as the power 3/4 of their frequencies. Labels are not looked at. There are
+    ten passes over the texts, up to fifty over few texts, and the mean of all vectors is taken off
+    (arXiv:1702.01417): else most of each vector is common to all, and every word near every other.
 
     Args:
         words: how many indices the vocabulary has.
@@ -44,18 +48,22 @@ def skip_gram(texts: Texts, words: int, dimension: int, seed: int) -> Vectors:
     drawn = counts.pow(0.75).float()
     inner = (torch.rand(words, dimension, generator=random) - 0.5) / dimension
     outer = torch.zeros(words, dimension)
-    with progress_bar(_EPOCHS, "word vectors", "epochs") as bar:
-        for epoch in range(_EPOCHS):
-            pairs = _pairs(texts, staying, random)
+    pairs = _pairs(texts, staying, random)
+    epochs = min(_MOST, max(_FEWEST, math.ceil(_PAIRS / max(1, len(pairs)))))
+    with progress_bar(epochs, "word vectors", "epochs") as bar:
+        for epoch in range(epochs):
+            if epoch:
+                pairs = _pairs(texts, staying, random)
             for start in range(0, len(pairs), _BATCH):
-                done = (epoch + start / max(1, len(pairs))) / _EPOCHS
+                done = (epoch + start / max(1, len(pairs))) / epochs
                 words_in, words_out = pairs[start : start + _BATCH].T
                 others = torch.multinomial(
                     drawn, len(words_in) * _NEGATIVES, replacement=True, generator=random
                 ).view(-1, _NEGATIVES)
                 _step(inner, outer, words_in, words_out, others, _RATE * (1 - done))
             bar.update()
-    return Vectors(known, inner[known], len(known) / max(1, words - UNKNOWN - 1))
+    rows = inner[known] - inner[known].mean(dim=0)
+    return Vectors(known, rows, len(known) / max(1, words - UNKNOWN - 1))
 
 
 def loss(

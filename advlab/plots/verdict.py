@@ -18,20 +18,26 @@ _SIGHTS = {
 
 @drawing
 def fallen_by_attack(
-    clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str
+    starts: Sequence[tuple[str, float]],
+    left: Sequence[tuple[str, float, str]],
+    title: str,
+    caption: str,
 ) -> Figure:
     """A bar for each attack in its order: the fraction of images that it and all before it leave.
 
     Args:
-        clean: the fraction that is right before any attack.
+        starts: what stands before the attacks, in words, and the fraction of images that it leaves.
         left: name, fraction in [0, 1], and "control", "white" or "black".
     """
-    drawn = figure(7.0, 1.6 + 0.36 * (1 + len(left)), title, caption)
+    count = len(starts) + len(left)
+    drawn = figure(7.0, 1.6 + 0.36 * count, title, caption)
     panel = axes(drawn)[0, 0]
-    panel.barh(0, clean, color="black", height=0.66, zorder=2)
-    for row, (_, accuracy, sight) in enumerate(left, start=1):
+    for row, (_, accuracy) in enumerate(starts):
+        panel.barh(row, accuracy, color="black", height=0.66, zorder=2)
+    for row, (_, accuracy, sight) in enumerate(left, start=len(starts)):
         panel.barh(row, accuracy, color=_SIGHTS[sight][1], height=0.66, zorder=2)
-    for row, accuracy in enumerate([clean, *(accuracy for _, accuracy, _ in left)]):
+    fractions = [accuracy for _, accuracy in starts] + [accuracy for _, accuracy, _ in left]
+    for row, accuracy in enumerate(fractions):
         panel.annotate(
             f"{100 * accuracy:.2f} %",
             (accuracy, row),
@@ -42,12 +48,13 @@ def fallen_by_attack(
         )
     for sight in dict.fromkeys(sight for _, _, sight in left):
         panel.barh(0, 0, color=_SIGHTS[sight][1], label=_SIGHTS[sight][0])
-    panel.set_yticks(range(1 + len(left)), ["clean", *(f"after {name}" for name, _, _ in left)])
-    panel.set_ylim(len(left) + 0.6, -0.6)
+    words = [name for name, _ in starts] + [f"after {name}" for name, _, _ in left]
+    panel.set_yticks(range(count), words)
+    panel.set_ylim(count - 0.4, -0.6)
     panel.set_xlim(0, 1.14)
     panel.set_xticks([0, 0.25, 0.5, 0.75, 1])
     panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_xlabel("robust accuracy after this and all earlier attacks")
     panel.grid(False, axis="y")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.4 / (1 + len(left))), ncols=3)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.4 / count), ncols=3)
     return drawn

@@ -191,13 +191,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
     what = f"{title_of(result.network)} on {dataset_title(result.dataset)}"
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     if len(eps) > 1:
-        lines = {
-            f"after {label}": [
-                (0.0, result.clean_accuracy),
-                *((row.eps, row.robust_accuracy) for row in result.attacks if row.attack == label),
-            ]
-            for label in ran
-        }
+        lines = _lines(result, ran)
         title = f"Robust accuracy of {what}, attack after attack"
         drawn = accuracy_against_eps(
             lines, result.classes, result.norm, title, caption, within=True
@@ -209,8 +203,28 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
             for row in result.attacks
             if row.eps == eps[-1]
         ]
+        starts = [("clean", result.clean_accuracy)]
+        if smaller := [row for row in result.attacks if row.eps != eps[-1]]:
+            starts.append((f"after ε ≤ {eps_text(eps[-2])}", smaller[-1].robust_accuracy))
         title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
-        save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
+        save(fallen_by_attack(starts, bars, title, caption), folder / "verdict.png")
+
+
+def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Robust accuracy by ε after each attack, for the attacks that lower it somewhere."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    before: list[tuple[float, float]] = []
+    for label in ran:
+        line = [
+            (0.0, result.clean_accuracy),
+            *((row.eps, row.robust_accuracy) for row in result.attacks if row.attack == label),
+        ]
+        if line != before:
+            lines[f"after {label}"] = before = line
+    last = list(lines)[-1]
+    if last != f"after {ran[-1]}":
+        lines[f"{last} and all later ones"] = lines.pop(last)
+    return lines
 
 
 def report(result: EvaluateResult) -> None:

@@ -151,7 +151,7 @@ def _newer_defended(options: TargetOptions, data: ImageSet, than: Path) -> Path 
         Path(options.out),
         "defend",
         DefendResult,
-        lambda result: result.data_sha256 == data.sha256(),
+        lambda result: result.data_sha256 == data.sha256() and not names_code(result.model or ""),
     )
     if newest is None:
         return None

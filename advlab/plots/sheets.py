@@ -72,6 +72,7 @@ class Attacked:
         before: what the network says of ``clean``, such as "7 (99.8 %)".
         after: the same of ``perturbed``.
         words: what to say of the perturbation, such as "ε = 0.1".
+        number: the test image's own; None where it has none to be named by.
     """
 
     clean: Pixels
@@ -79,6 +80,7 @@ class Attacked:
     before: str
     after: str
     words: str
+    number: int | None = None
 
 
 @drawing
@@ -97,7 +99,8 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         r = pair.perturbed - pair.clean
         largest = float(np.abs(r).max())
         show(row[0], pair.clean)
-        row[0].set_title(f"image\npredicted {pair.before}", color=COLOURS[0], fontsize=9)
+        which = "image" if pair.number is None else f"test image no. {pair.number}"
+        row[0].set_title(f"{which}\npredicted {pair.before}", color=COLOURS[0], fontsize=9)
         if len(r) == 1:
             row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
         else:
@@ -123,7 +126,7 @@ class Flip:
     """One image along a row of ever stronger attacks.
 
     Attributes:
-        truth: its true class.
+        truth: its true class, and which image it is.
         pixels: the image unattacked, then under each attack, each (C, H, W) in [0, 1].
         said: what the network says of each, such as "7 (99.8 %)".
         right: whether that is true.

@@ -56,7 +56,7 @@ def draw(
         caption += " · an image broken at a smaller ε is kept as it broke"
     if image is not None:
         pairs = [
-            _pair(clean, before, point, task, classes, _radius(point, within))
+            _pair(tasks, clean, before, point, task, classes, _radius(point, within))
             for point in points[-ROWS:]
             for task in range(min(len(tasks), ROWS))
         ]
@@ -71,7 +71,7 @@ def draw(
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [
-            _pair(clean, before, first, task, classes, _extent(result, first, clean, task))
+            _pair(tasks, clean, before, first, task, classes, _extent(result, first, clean, task))
             for task in examples
             for first in [_first(points, task)]
         ]
@@ -250,7 +250,13 @@ def predictions_by_class(
 
 
 def _pair(
-    clean: Tensor, before: Tensor, point: Point, task: int, classes: Sequence[str], words: str
+    tasks: Tasks,
+    clean: Tensor,
+    before: Tensor,
+    point: Point,
+    task: int,
+    classes: Sequence[str],
+    words: str,
 ) -> Attacked:
     return Attacked(
         clean[task].numpy(),
@@ -258,6 +264,7 @@ def _pair(
         prediction(before[task], classes),
         prediction(point.logits[task], classes),
         words,
+        tasks.first + int(tasks.index[task]),
     )
 
 
@@ -273,7 +280,7 @@ def _flip(
     label = int(tasks.images.labels[tasks.index[task]])
     selected = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
-        truth=classes[label],
+        truth=f"{classes[label]}, no. {tasks.first + int(tasks.index[task])}",
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in selected]],
         said=[
             prediction(before[task], classes),

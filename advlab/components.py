@@ -126,7 +126,10 @@ def suggestion(typed: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cnn'?)"`` where something in ``known`` is close to ``typed``, else an
     empty string."""
     normal = {name.lower().replace("-", "_"): name for name in known}
-    close = difflib.get_close_matches(typed.lower().replace("-", "_"), normal, n=1, cutoff=0.6)
+    plain = typed.lower().replace("-", "_")
+    # The beginning of a name is nearer to it than another name of one letter less.
+    begun = [name for name in normal if name.startswith(f"{plain}_")] if plain else []
+    close = begun or difflib.get_close_matches(plain, normal, n=1, cutoff=0.6)
     return f" (did you mean {normal[close[0]]!r}?)" if close else ""
 
 

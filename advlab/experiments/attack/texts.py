@@ -285,7 +285,8 @@ def _draw(
         f"of the words of each, rounded up · seed {result.seed}"
     )
     title = f"Accuracy under {what} by changed words"
-    drawn = accuracy_against_words(result.curve, result.classes, title, caption)
+    limit = result.max_perturbed
+    drawn = accuracy_against_words(result.curve, limit, result.classes, title, caption)
     save(drawn, folder / "words.png")
     examples = [
         text_examples.Example(

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Generic, TypeVar
 
+from advlab.config.references import dataset_title
+from advlab.experiments.titles import title_of
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.results.attack import AttackResult
@@ -18,7 +20,7 @@ from advlab.results.comparison import (
     PairedRuns,
     Setting,
 )
-from advlab.runs.results import Finished, Headline, Result
+from advlab.runs.results import Finished, Headline, NetworkRecord, Result
 from advlab.runs.table import seconds_text, table
 
 R = TypeVar("R", bound=Result)
@@ -102,6 +104,24 @@ def doubts_of(members: Sequence[Compared[R]]) -> str:
     return "; ".join(dict.fromkeys(filter(None, (cell.run.result.doubt() for cell in members))))
 
 
+def what_of(every: Sequence[Result]) -> str:
+    """Of which network all figures are, where it is one, and on which data, for a title."""
+    datasets = " and ".join(sorted({dataset_title(result.dataset) for result in every}))
+    networks = {
+        title_of(network) if isinstance(network, NetworkRecord) else None
+        for network in (getattr(result, "network", None) for result in every)
+    }
+    one = networks.pop() if len(networks) == 1 else None
+    return f"{f'of {one} ' if one else ''}on {datasets}"
+
+
+def examples_of(every: Sequence[Result]) -> str:
+    """The test examples of all figures, such as ``12 images``, for a caption; empty where they
+    differ, or are all there are."""
+    words = {result.measured_on().words for result in every} - {"all examples"}
+    return words.pop() if len(words) == 1 else ""
+
+
 def without_chance(groups: Mapping[str, Sequence[Compared[R]]]) -> str:
     """Which settings have one figure with every seed, so that its spread says nothing; empty where
     all vary."""
@@ -122,6 +142,7 @@ def comparison_table(
     """A row for each setting; where the threat models differ, each row says what it holds for, and
     where something speaks against a figure, its row says so."""
     doubted = any(map(doubts_of, groups.values()))
+    sized = any(cell.run.result.parameters for members in groups.values() for cell in members)
     rows = []
     for label, members in groups.items():
         values = [cell.value for cell in members]
@@ -132,13 +153,13 @@ def comparison_table(
                 str(len(members)),
                 headline.spread(values),
                 " ".join(map(headline.short, values)),
-                f"{parameters:,}" if parameters else "–",
+                *([f"{parameters:,}" if parameters else "–"] if sized else []),
                 seconds_text(mean(cell.run.result.seconds for cell in members)),
                 *([members[0].run.result.conditions()] if mixed else []),
                 *([doubts_of(members) or "none"] if doubted else []),
             ]
         )
-    heads = ["setting", "runs", words, "each", "parameters", "seconds"]
+    heads = ["setting", "runs", words, "each", *["parameters"] * sized, "seconds"]
     heads += ["holds for"] * mixed + ["doubts"] * doubted
     return table(heads, rows)
 

@@ -21,7 +21,6 @@ from typing import Generic, Protocol, TypeVar
 
 from advlab.config.base import Options, identity_of
 from advlab.config.options.run import RunOptions
-from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
 from advlab.experiments import search, study
@@ -41,6 +40,7 @@ from advlab.experiments.comparison import (
     seeds_of,
     shared_conditions,
     threat_models,
+    what_of,
     without_chance,
 )
 from advlab.experiments.heatmap import heat_map
@@ -445,8 +445,7 @@ def _gather(
     results.write(
         folder, comparison_result(plan.command.name, groups, headline, pairs, holds_for, differ)
     )
-    datasets = " and ".join(sorted({dataset_title(cell.run.result.dataset) for cell in cells}))
-    title = f"{words[0].upper()}{words[1:]} on {datasets}{aside}"
+    title = f"{words[0].upper()}{words[1:]} {what_of(every)}{aside}"
     numbers = _numeric_axis(plan, cells)
     axis = headline.quantity
     if numbers is not None:
@@ -458,7 +457,7 @@ def _gather(
     values_of_cells = [(cell.config, cell.value) for cell in cells]
     ranked = not mixed and not differ
     heat_map(plan, values_of_cells, headline, title, caption, folder, ranked)
-    by_eps = f"{axis[0].upper()}{axis[1:]} by ε on {datasets}{aside}"
+    by_eps = f"{axis[0].upper()}{axis[1:]} by ε {what_of(every)}{aside}"
     draw_curves(groups, by_eps, caption, folder)
     print(text)
     if seedless:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advlab.config.registry import COMMANDS
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.runs import identity
 from advlab.runs.results import Finished, Result
 

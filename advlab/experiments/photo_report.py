@@ -17,7 +17,7 @@ from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
 from advlab.errors import UsageError
 from advlab.evaluation.checks import log_failed
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct

@@ -108,19 +108,6 @@ class TargetModel:
         return f"network: {self.label}{source}; preprocessing: {self.preprocessing.describe()}"
 
 
-def title_of(network: NetworkRecord) -> str:
-    """What figures call a network: ``my.py:make`` for the user's own code, ``robust (cnn)`` for the
-    network of a run, ``torchvision:resnet18`` for one of a library."""
-    if network.source is not None and names_code(network.source):
-        return Path(network.source).name
-    if network.path is None:
-        return network.model
-    file = Path(network.path)
-    name = file.parent.name if file.name == checkpoint.FILE else file.stem
-    # The name that a run gets by default begins with the network's component.
-    return name if name.startswith(f"{network.model}-") else f"{name} ({network.model})"
-
-
 def named(options: TargetOptions) -> TargetModel | None:
     """The network that ``--model``, ``--checkpoint`` or ``--factory`` names; None where the newest
     one of a component is meant.

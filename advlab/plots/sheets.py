@@ -73,6 +73,7 @@ class Attacked:
         after: the same of ``perturbed``.
         words: what to say of the perturbation, such as "ε = 0.1".
         number: the test image's own; None where it has none to be named by.
+        truth: the true class where ``before`` is wrong already; None where it is right.
     """
 
     clean: Pixels
@@ -81,6 +82,7 @@ class Attacked:
     after: str
     words: str
     number: int | None = None
+    truth: str | None = None
 
 
 @drawing
@@ -100,7 +102,9 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         largest = float(np.abs(r).max())
         show(row[0], pair.clean)
         which = "image" if pair.number is None else f"test image no. {pair.number}"
-        row[0].set_title(f"{which}\npredicted {pair.before}", color=COLOURS[0], fontsize=9)
+        wrong = "" if pair.truth is None else f", in truth {pair.truth}"
+        colour = COLOURS[3 if wrong else 0]
+        row[0].set_title(f"{which}\npredicted {pair.before}{wrong}", color=colour, fontsize=9)
         if len(r) == 1:
             row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
         else:
@@ -109,7 +113,8 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         apart = ", " if len(pair.words) <= _WORDS else ",\n"
         row[1].set_title(f"{factor}\n{pair.words}{apart}largest change {largest:.3g}", fontsize=9)
         show(row[2], pair.perturbed)
-        colour = COLOURS[0 if _class_of(pair.before) == _class_of(pair.after) else 3]
+        same = _class_of(pair.before) == _class_of(pair.after)
+        colour = COLOURS[0 if same and not wrong else 3]
         row[2].set_title(f"image + r\npredicted {pair.after}", color=colour, fontsize=9)
         for panel in row:
             panel.axis("off")

@@ -13,7 +13,7 @@ from torch import Tensor
 from advlab.components import display_name
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.metrics.classification import confusion_matrix, is_correct
 from advlab.perturbation import geometry
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
@@ -258,13 +258,15 @@ def _pair(
     classes: Sequence[str],
     words: str,
 ) -> Attacked:
+    label = int(tasks.images.labels[tasks.index[task]])
     return Attacked(
         clean[task].numpy(),
         point.perturbed[task].numpy(),
         prediction(before[task], classes),
         prediction(point.logits[task], classes),
         words,
-        tasks.first + int(tasks.index[task]),
+        int(tasks.numbers[task]),
+        None if is_right(before[task], label) else classes[label],
     )
 
 
@@ -280,7 +282,7 @@ def _flip(
     label = int(tasks.images.labels[tasks.index[task]])
     selected = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
-        truth=f"{classes[label]}, no. {tasks.first + int(tasks.index[task])}",
+        truth=f"{classes[label]}, no. {int(tasks.numbers[task])}",
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in selected]],
         said=[
             prediction(before[task], classes),

@@ -22,11 +22,13 @@ from advlab.experiments.comparison import (
     comparison_result,
     comparison_table,
     draw_curves,
+    examples_of,
     grouped,
     named,
     seeds_of,
     shared_conditions,
     threat_models,
+    what_of,
 )
 from advlab.experiments.comparison import (
     differences as unlike_measured,
@@ -282,7 +284,8 @@ def _write(
     apart = not figure.holds_for and len({result.conditions() for result in every}) > 1
     text = comparison_table(groups, headline, words, apart)
     origins = " and ".join(sorted({result.origin for result in every}))
-    caption = " · ".join([origins, seeds_of(cells), *([MIXED] if mixed else [])])
+    tested = [words for words in [examples_of(every)] if words and not differences]
+    caption = " · ".join([origins, *tested, seeds_of(cells), *([MIXED] if mixed else [])])
     notes = [f"{_APART}{'; '.join(reasons)}" for reasons in differences.values()]
     write_text(folder / "table.md", "\n\n".join([text, *notes, caption]) + "\n")
     if differences:  # a picture has room for what differs, and not for how
@@ -292,8 +295,7 @@ def _write(
     results.write(
         folder, comparison_result(commands, groups, headline, [], figure.holds_for, differ)
     )
-    datasets = " and ".join(sorted({dataset_title(result.dataset) for result in every}))
-    title = f"{words[0].upper()}{words[1:]} on {datasets}"
+    title = f"{words[0].upper()}{words[1:]} {what_of(every)}"
     rows = {
         named(label, members, apart): [cell.value for cell in members]
         for label, members in groups.items()
@@ -301,7 +303,8 @@ def _write(
     drawn = comparison(rows, headline.quantity, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
     quantity = headline.quantity
-    draw_curves(groups, f"{quantity[0].upper()}{quantity[1:]} by ε on {datasets}", caption, folder)
+    by_eps = f"{quantity[0].upper()}{quantity[1:]} by ε {what_of(every)}"
+    draw_curves(groups, by_eps, caption, folder)
     if options.format == "table":
         print(text)
         for note in [*notes, *([MIXED] if mixed else [])]:

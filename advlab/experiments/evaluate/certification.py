@@ -29,7 +29,8 @@ from advlab.evaluation.checks import chance_check, finite_outputs, log_failed
 from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
 from advlab.experiments.target_images import loadable, with_images
-from advlab.experiments.target_model import TargetModel, named, newest, title_of
+from advlab.experiments.target_model import TargetModel, named, newest
+from advlab.experiments.titles import title_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.experiments.workers import Crew, results_of
 from advlab.logs import logger

@@ -15,7 +15,8 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.evaluation.checks import log_failed
 from advlab.evaluation.corruption.catalogue import Corruption
-from advlab.experiments.target_model import TargetModel, title_of
+from advlab.experiments.target_model import TargetModel
+from advlab.experiments.titles import title_of
 from advlab.logs import logger
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.plots.corruptions import accuracy_against_severity, corrupted

@@ -12,7 +12,7 @@ from torch import Tensor
 from advlab.config.options.detection import DetectionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.logs import logger
 from advlab.metrics.detection import auroc, roc_curve
 from advlab.metrics.intervals import clopper_pearson

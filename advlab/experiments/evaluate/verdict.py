@@ -13,7 +13,7 @@ from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import EvaluationState
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.logs import logger
 from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps

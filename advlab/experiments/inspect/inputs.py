@@ -15,7 +15,8 @@ from advlab.data.formats import image_files, photos
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
 from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
-from advlab.experiments.target_model import TargetModel, named, newest, title_of
+from advlab.experiments.target_model import TargetModel, named, newest
+from advlab.experiments.titles import title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.runs.machine import prepare
 

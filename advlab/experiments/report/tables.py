@@ -11,7 +11,7 @@ from advlab.errors import AdvlabError
 from advlab.experiments.report.board import RobustnessResult
 from advlab.experiments.report.gather import Run
 from advlab.experiments.report.seeds import Repeated, repeated
-from advlab.experiments.target_model import title_of
+from advlab.experiments.titles import title_of
 from advlab.results.attack import TextAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.results.defend import DefendResult

@@ -188,7 +188,7 @@ def test_a_file_that_robustbench_does_not_read_is_refused(
         ("--model robustbench:cifar10/L3/Small", "must be robustbench:NAME"),
         (
             "--model robustbench:Chen2020Adversarial --weights small.pt",
-            "has several files; put them into",
+            "has several files; put its files into",
         ),
     ],
 )
@@ -226,7 +226,23 @@ def test_nothing_is_downloaded_where_that_is_switched_off(
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
     line = "attack fgsm --dataset npz:colour.npz --model robustbench:Small"
     assert main(line.split()) == 1
-    assert "ADVLAB_OFFLINE is set" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "ADVLAB_OFFLINE is set" in error
+    assert "'--weights FILE' takes them from a file (Small.pt)" in error
+    several = f"{line[: line.index('robustbench:')]}robustbench:Chen2020Adversarial"
+    assert main(several.split()) == 1
+    error = capsys.readouterr().err
+    assert "--weights" not in error
+    assert "Chen2020Adversarial.pt_m0.pt, Chen2020Adversarial.pt_m1.pt" in error
+
+
+def test_networks_of_other_libraries_have_no_file_of_their_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(place))
+    entry = entry_of("robustbench:imagenet/Linf/Standard_R50")
+    assert robustbench.is_kept(entry)
+    assert robustbench.elsewhere(entry) == ""
 
 
 def test_it_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def _of_robustbench(text: str, weights: str | None) -> Pretrained:
         if offline() and not robustbench.is_kept(entry):
             raise EnvironmentFailure(
                 f"{OFFLINE} is set, and the weights of {text} are not in "
-                f"{robustbench.folder()}; '--weights FILE' takes them from a file"
+                f"{robustbench.folder()}{robustbench.elsewhere(entry)}"
             )
         network, source = robustbench.downloaded(entry), f"{text}, pretrained"
     record = NetworkRecord(model=text, sha256=sha256_of(network), path=weights, source=source)

@@ -57,19 +57,35 @@ def downloaded(entry: Entry) -> nn.Module:
         again = f"; remove {place}, and it is downloaded again" if place.is_file() else ""
         raise EnvironmentFailure(
             f"the weights of robustbench:{entry.place} cannot be had "
-            f"({type(error).__name__}: {text}){again}; '--weights FILE' takes them from a file"
+            f"({type(error).__name__}: {text}){again}{elsewhere(entry)}"
         ) from error
 
 
 def is_kept(entry: Entry) -> bool:
-    """Whether the network needs no download."""
-    files = _check_known(entry).get("gdrive_id")
-    place = folder() / entry.dataset / entry.threat
-    if isinstance(files, list):
-        names = [f"{entry.name}.pt_m{number}.pt" for number in range(len(files))]
-    else:
-        names = [f"{entry.name}.pt"]
+    """Whether RobustBench has the network's files. Of the few that it takes from other libraries it
+    is not known, and True."""
+    names, place = _files(entry), folder() / entry.dataset / entry.threat
     return all((place / name).is_file() for name in names)
+
+
+def elsewhere(entry: Entry) -> str:
+    """Where else the weights may come from, for a refusal."""
+    names = _files(entry)
+    if len(names) == 1:
+        return f"; '--weights FILE' takes them from a file ({names[0]})"
+    place = folder() / entry.dataset / entry.threat
+    return f"; put its files into {place}: {', '.join(names)}" if names else ""
+
+
+def _files(entry: Entry) -> list[str]:
+    """The names of the files that RobustBench keeps of a network; none where its weights are those
+    of another library."""
+    identities = _check_known(entry).get("gdrive_id")
+    if isinstance(identities, list):
+        return [f"{entry.name}.pt_m{number}.pt" for number in range(len(identities))]
+    # RobustBench's own loader knows them by this name.
+    foreign = entry.dataset == "imagenet" and "Standard" in entry.name
+    return [] if foreign else [f"{entry.name}.pt"]
 
 
 def build(entry: Entry, file: Path) -> nn.Module:
@@ -80,10 +96,9 @@ def build(entry: Entry, file: Path) -> nn.Module:
             file holds other weights.
     """
     refusal = f"--weights: {file} does not hold weights of robustbench:{entry.place}"
-    if isinstance(_check_known(entry).get("gdrive_id"), list):
+    if len(_files(entry)) > 1:
         raise UsageError(
-            f"--weights: robustbench:{entry.place} has several files; put them into {folder()}, as "
-            "RobustBench names them"
+            f"--weights: robustbench:{entry.place} has several files{elsewhere(entry)}"
         )
     if not is_plain(file):
         raise UsageError(f"--weights: no file at {file}")

@@ -802,10 +802,19 @@ def test_a_grid_gives_an_option_to_the_cells_that_have_a_use_for_it(
     assert plan.axes["basis"] == ("pixel", "dct")
 
 
-def test_a_printed_grid_with_such_an_option_is_the_same_plan(
-    planned: list[Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack simba --basis pixel dct --low-frequencies .5",
+        # Defaults that follow from what varies.
+        "gan train --loss wgan hinge --lr-critic 1e-4",
+        "attack fgsm --model robustbench:One robustbench:cifar10/L2/Two --limit 4",
+        "attack fgsm --model robustbench:One robustbench:cifar10/L2/Two --eps 0.1",
+    ],
+)
+def test_a_printed_grid_is_the_same_plan(
+    line: str, planned: list[Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = "attack simba --basis pixel dct --low-frequencies .5"
     assert main([*line.split(), "--print-config"]) == 0
     (tmp_path / "grid.yaml").write_text(capsys.readouterr().out)
     assert main(line.split()) == main(["--config", str(tmp_path / "grid.yaml")]) == 0

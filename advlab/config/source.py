@@ -337,7 +337,8 @@ class OptionSource:
         return self._first(*self.split())
 
     def resolved(self) -> dict[str, object]:
-        """Every option's value, lists where it varies."""
+        """Every option's value, lists where it varies. Left out are defaults that follow from what
+        varies, such as the learning rates of a loss: given back, they would hold for all."""
         space = self.space()
         several: dict[str, object] = {
             key: values.text if isinstance(values, Range) else values
@@ -350,7 +351,17 @@ class OptionSource:
             for key, value in fixed.items()
             if self._used_with(key, varied) is not None
         }
-        return {**self.first().model_dump(), **some, **several}
+        first = self.first().model_dump()
+        following = {
+            name
+            for key, values in varied.items()
+            if not isinstance(values, Range)
+            for one in values
+            for name, value in self._alone(key, one, fixed, varied).model_dump().items()
+            if name not in fixed and name not in varied and value != first[name]
+        }
+        usual = {name: value for name, value in first.items() if name not in following}
+        return {**usual, **some, **several}
 
     def _first(self, fixed: dict[str, object], varied: Mapping[str, list[Any] | Range]) -> Any:
         """The options with the first value of each that varies, or the lower end of its range."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from advlab.cli.main import main
 from advlab.experiments.attack import run as attack_experiment
@@ -162,3 +163,15 @@ def test_a_factory_that_makes_another_network_is_noticed(
     shutil.rmtree("__pycache__", ignore_errors=True)
     assert "network" in refusal(line)
     del sys.modules["own_network"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is a GPU on this machine")
+def test_the_device_that_auto_is_makes_the_same_run(
+    victim: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"attack fgsm --checkpoint {victim} --limit 5 --name one"
+    assert main(line.split()) == 0
+    for device in ("cpu", "auto"):
+        capsys.readouterr()
+        assert main([*line.split(), "--device", device]) == 0
+        assert "finished already" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -124,6 +125,8 @@ class Identity:
             a, b = (
                 options.get(name, defaults.get(name)) for options in (other.options, self.options)
             )
+            if name == "device" and {a, b} == {"auto", _automatic_device()}:
+                continue  # the same device, named and not named
             if _without_place(a) != _without_place(b):
                 differences.append(f"{name} {_word(a)} there, {_word(b)} here")
         return differences
@@ -189,3 +192,10 @@ def digest_of(file: Path) -> str:
         if (folder / FILE).is_file():
             return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
     return ""
+
+
+def _automatic_device() -> str:
+    """What ``--device auto`` is on this machine."""
+    machine = importlib.import_module("advlab.runs.machine")  # torch, which few need here
+    name: str = machine.device_of("auto").type
+    return name

@@ -92,7 +92,7 @@ def machine_of(device: str, precision: str) -> Machine:
     Raises:
         UsageError: the device is not there, or does not compute in the precision asked for.
     """
-    place = _device(device)
+    place = device_of(device)
     return Machine(place, _precision(precision, place))
 
 
@@ -103,7 +103,7 @@ def check(options: Options) -> None:
         UsageError: the device is not there, or does not compute in the precision asked for.
     """
     if isinstance(options, RunOptions):
-        _precision(options.precision, _device(options.device))
+        _precision(options.precision, device_of(options.device))
 
 
 def _keep_freed_memory() -> None:
@@ -121,7 +121,12 @@ def _keep_freed_memory() -> None:
             mallopt(trim_threshold, most)
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that ``--device`` names.
+
+    Raises:
+        UsageError: it is not there.
+    """
     if current().size > 1:
         # Each process of a host has a GPU of its own. MPS is not shared.
         on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())

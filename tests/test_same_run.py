@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from advlab.cli.main import main
 from advlab.experiments.attack import run as attack_experiment
 from advlab.experiments.evaluate import run as evaluate_experiment
 from advlab.experiments.evaluate.state import EvaluationState
+from advlab.runs.machine import device_of
 
 Refusal = Callable[[str], str]
 
@@ -127,7 +127,7 @@ def test_what_an_interrupted_attack_stored_is_checked(
 
 
 OWN = """
-import torch
+
 from torch import nn
 
 class Net(nn.Module):
@@ -165,7 +165,7 @@ def test_a_factory_that_makes_another_network_is_noticed(
     del sys.modules["own_network"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is a GPU on this machine")
+@pytest.mark.skipif(device_of("auto").type != "cpu", reason="auto is a GPU on this machine")
 def test_the_device_that_auto_is_makes_the_same_run(
     victim: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,9 @@ def load(name: str, **options: Any) -> ImageSet:
     return load_images.load(LoadOptions(dataset=name, **options))
 
 
-def test_a_folder_with_parts_keeps_them_and_the_names_of_the_classes() -> None:
+def test_a_folder_with_parts_keeps_them_and_the_names_of_the_classes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("set/data").mkdir(parents=True)
     hub_table(COUNT).to_parquet("set/data/train-00000-of-00001.parquet")
     hub_table(12).to_parquet("set/data/test-00000-of-00002.parquet")
@@ -80,8 +82,10 @@ def test_a_folder_with_parts_keeps_them_and_the_names_of_the_classes() -> None:
         seen = images.pixels[:, :, 6, 6].argmax(1)
         assert torch.equal(seen, images.labels)
     assert len(set(data.test.labels[:6].tolist())) == 3, "in no order of classes"
+    capsys.readouterr()
     again = load("hf:./set")
     assert again.sha256() == data.sha256()
+    assert "split" not in capsys.readouterr().err, "bars are for terminals"
 
 
 def test_one_file_is_split_by_class() -> None:

@@ -9,9 +9,11 @@ pyarrow and datasets are not part of the installation: ``pip install 'advlab[par
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -290,6 +292,20 @@ def _rows_of(
         raise EnvironmentFailure(f"{file}: is damaged: {reason}") from error
 
 
+@contextlib.contextmanager
+def _bars_on_terminals(datasets: Any) -> Iterator[None]:
+    """Within it, the bars of ``datasets`` are drawn on a terminal alone: in a file each of their
+    steps is a piece of text."""
+    if sys.stderr.isatty() or datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
 def _of_hub(place: str, offline: bool) -> Table:
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -297,7 +313,7 @@ def _of_hub(place: str, offline: bool) -> Table:
     datasets = optional("datasets", "hf:NAME", "hf")
     name, _, configuration = place.partition(":")
     try:
-        with quiet("huggingface_hub"), quiet("datasets"):
+        with quiet("huggingface_hub"), quiet("datasets"), _bars_on_terminals(datasets):
             loaded = datasets.load_dataset(name, configuration or None)
     except ValueError as error:  # no such configuration, or one must be chosen
         raise UsageError(f"hf:{place}: {' '.join(str(error).split())[:300]}") from error

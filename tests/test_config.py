@@ -806,6 +806,12 @@ def test_a_grid_gives_an_option_to_the_cells_that_have_a_use_for_it(
     "line",
     [
         "attack simba --basis pixel dct --low-frequencies .5",
+        # With another option that varies, and that has no condition.
+        "attack simba --basis pixel dct --low-frequencies .5 --queries 10 20",
+        "train mlp --lr 0.01 0.001 --schedule step cosine --step-epochs 3 --dataset digits",
+        "attack pgd --norm l1 l2 --restarts 1 2 --sparsity 0.1",
+        "attack pgd --norm l1 l2 --restarts 1 2",
+        "gan train --loss wgan-gp nonsaturating --lr 0.1 0.01 --penalty 3",
         # Defaults that follow from what varies.
         "gan train --loss wgan hinge --lr-critic 1e-4",
         "attack fgsm --model robustbench:One robustbench:cifar10/L2/Two --limit 4",

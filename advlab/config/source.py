@@ -269,13 +269,17 @@ class OptionSource:
         varied: Mapping[str, list[Any] | Range],
     ) -> dict[str, Any]:
         """The values of a setting without those that change nothing beside the others, where
-        another setting has a use for them."""
-        setting = {**others, **values}
+        another setting has a use for them. What neither gives has its default."""
+        setting, conditions = {**others, **values}, self.kind.conditions()
+
+        def is_of_use(key: str) -> bool:
+            other, wanted = conditions[key]
+            return setting.get(other, self.kind.usual(other)) in wanted
+
         return {
             key: value
             for key, value in values.items()
-            if self._used_with(key, varied) is None
-            or setting[self.kind.conditions()[key][0]] in self.kind.conditions()[key][1]
+            if self._used_with(key, varied) is None or is_of_use(key)
         }
 
     def _used_with(

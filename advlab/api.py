@@ -230,7 +230,10 @@ class CertificationResult:
 
     def __repr__(self) -> str:
         """The figure in one line, without the tensors."""
-        return f"CertificationResult({len(self.radii)} images, accuracy={self.accuracy:.4g})"
+        return (
+            f"CertificationResult({len(self.radii)} images, accuracy={self.accuracy:.4g}, "
+            f"checks_failed={list(self.checks_failed)})"
+        )
 
     def certified_accuracy(self, labels: Tensor, radius: float) -> float:
         """Fraction of images classified correctly with a certified radius of at least

@@ -674,6 +674,11 @@ def test_what_cannot_be_verified() -> None:
     hooked[0].register_forward_hook(lambda module, inputs, output: output * 0)
     with pytest.raises(UsageError, match="the layer Flatten with a hook"):
         advlab.verify(hooked, images, labels, eps=0.1)
+    damaged = linear_model()
+    with torch.no_grad():
+        next(damaged.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(UsageError, match="outputs are NaN or infinite"):
+        advlab.verify(damaged, images, labels, eps=0.1)
     with pytest.raises(UsageError, match="the layer Softsign"):
         advlab.verify(nn.Sequential(linear_model(), nn.Softsign()).eval(), images, labels, eps=0.1)
     with pytest.raises(ValueError, match="training mode"):

@@ -54,9 +54,13 @@ def _check_same(logits: Tensor, network: nn.Module, images: Tensor) -> None:
         logits: what the layers compute, of which the bounds are.
 
     Raises:
-        UsageError: the network itself computes something else.
+        UsageError: the network itself computes something else, or what is not finite.
     """
     own = network(images)
+    if not bool(own.isfinite().all()):
+        raise UsageError(
+            "the network's outputs are NaN or infinite for some images, so that nothing is verified"
+        )
     scale = logits.abs().amax().clamp_min(1)
     if own.shape != logits.shape or not bool(((own - logits).abs() <= _SAME * scale).all()):
         raise UsageError(

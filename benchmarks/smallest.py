@@ -27,6 +27,7 @@ from advlab.perturbation.geometry import P, norm
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
+from advlab.runs.table import counted
 from benchmarks import _timing, _victims
 
 PEERS = ("torchattacks", "foolbox")
@@ -253,9 +254,9 @@ def main() -> None:
         rows.append(_row(case, model, data, given.turns))
         print(" | ".join(rows[-1]), flush=True)
     text = [
-        "Each side: CPU-seconds (median of "
-        f"{given.turns} repetitions, lowest to highest) / images broken / median norm of the "
-        "smallest perturbation, an image that was not broken being infinitely far. Whether an "
+        f"Each side: CPU-seconds (median of {counted(given.turns, 'repetition')}, lowest to "
+        "highest) / images broken / median norm of the smallest perturbation, an image that was "
+        "not broken being infinitely far. Whether an "
         "image is broken is decided in float32 in the same way for both. Steps, step sizes and "
         "searches are equal.",
         f"{data.origin}; the first test images that the network classifies correctly. "

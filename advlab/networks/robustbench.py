@@ -62,8 +62,8 @@ def downloaded(entry: Entry) -> nn.Module:
 
 
 def is_kept(entry: Entry) -> bool:
-    """Whether RobustBench has the network's files. Of the few that it takes from other libraries it
-    is not known, and True."""
+    """Whether RobustBench has the network's files; True as well for the few networks whose weights
+    another library keeps."""
     names, place = _files(entry), folder() / entry.dataset / entry.threat
     return all((place / name).is_file() for name in names)
 

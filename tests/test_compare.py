@@ -14,7 +14,7 @@ import pytest
 from made_results import TEXTS, network, train_result
 
 from advlab.cli.main import main
-from advlab.experiments.comparison import Compared, without_chance
+from advlab.experiments.comparison import Compared, what_of, without_chance
 from advlab.results.attack import AttackResult, PhotoAttackResult, TextAttackResult
 from advlab.results.evaluate import CorruptionResult, DetectionResult
 from advlab.results.train import TrainResult
@@ -539,3 +539,14 @@ def test_a_figure_that_no_seed_changes_is_called_that() -> None:
     words = "is the same with every seed: its ± says nothing of chance"
     assert without_chance({"fgsm": equal}) == f"the figure {words}"
     assert without_chance({"pgd": varied, "fgsm": equal}) == f"the figure of fgsm {words}"
+
+
+def test_a_title_names_the_network_where_it_is_one() -> None:
+    """Two networks of one name, such as that of a folder, are two."""
+    here, there = (
+        TextAttackResult.model_validate({**TEXTS, "network": network(letter * 64)})
+        for letter in "ab"
+    )
+    assert what_of([here, here]) == "of cnn on reviews"
+    assert what_of([here, there]) == "on reviews"
+    assert what_of([here, train_result(dataset="reviews")]) == "on reviews"

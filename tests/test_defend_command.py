@@ -481,3 +481,10 @@ def test_what_cannot_be_is_refused_in_a_line_and_nothing_written(
     assert said in printed.err
     assert len(printed.err.splitlines()) == 1
     assert list(Path().iterdir()) == []
+
+
+def test_no_more_images_are_certified_than_the_limit_leaves() -> None:
+    small = f"{SMALL.replace('--limit 60', '--limit 5').replace('--epochs 2', '--epochs 1')}"
+    assert defend(f"smooth {small} --certify 30 --samples 50 --select 10 --name few") == 0
+    found = metrics("samples/defend/few/metrics.json")["certified"]
+    assert (found["images"], found["whole"]) == (5, False)

@@ -115,7 +115,7 @@ class Options(SmoothingOptions, PrunableOptions, DefendOptions):
     ] = 200
     certify: Annotated[
         int,
-        Field(ge=1, description="number of test images to certify, evenly spread over the set"),
+        Field(ge=1, description="test images to certify, evenly spread over those of --limit"),
         _SMOOTHING,
     ] = 200
 

@@ -107,12 +107,11 @@ def doubts_of(members: Sequence[Compared[R]]) -> str:
 def what_of(every: Sequence[Result]) -> str:
     """Of which network all figures are, where it is one, and on which data, for a title."""
     datasets = " and ".join(sorted({dataset_title(result.dataset) for result in every}))
-    networks = {
-        title_of(network) if isinstance(network, NetworkRecord) else None
-        for network in (getattr(result, "network", None) for result in every)
-    }
-    one = networks.pop() if len(networks) == 1 else None
-    return f"{f'of {one} ' if one else ''}on {datasets}"
+    networks = [getattr(result, "network", None) for result in every]
+    records = [network for network in networks if isinstance(network, NetworkRecord)]
+    names = {(network.sha256, title_of(network)) for network in records}
+    is_one = len(names) == 1 and len(records) == len(every)
+    return f"{f'of {title_of(records[0])} ' if is_one else ''}on {datasets}"
 
 
 def examples_of(every: Sequence[Result]) -> str:

@@ -48,15 +48,16 @@ def certificates(
     machine: Machine,
     folder: Path,
 ) -> Certificates:
-    """Certify both networks on the same test images; write ``certified.json`` and draw
-    ``certified.png``.
+    """Certify both networks on the same test images, of the first ``--limit``; write
+    ``certified.json`` and draw ``certified.png``.
 
     Returns:
         What the result says of it.
     """
     assert isinstance(options, smooth.Options)
-    count = min(options.certify, len(data.test))
-    index = torch.linspace(0, len(data.test) - 1, count).round().long()
+    total = min(options.limit or len(data.test), len(data.test))
+    count = min(options.certify, total)
+    index = torch.linspace(0, total - 1, count).round().long()
     images = data.test.select(index)
     smoothing = Smoothing.of(options, seed)
     results: dict[str, Certified] = {}

@@ -487,4 +487,13 @@ def test_no_more_images_are_certified_than_the_limit_leaves() -> None:
     small = f"{SMALL.replace('--limit 60', '--limit 5').replace('--epochs 2', '--epochs 1')}"
     assert defend(f"smooth {small} --certify 30 --samples 50 --select 10 --name few") == 0
     found = metrics("samples/defend/few/metrics.json")["certified"]
-    assert (found["images"], found["whole"]) == (5, False)
+    assert (found["images"], found["whole"], found["first"]) == (5, True, 5)
+    result = DefendResult.model_validate_json(Path("samples/defend/few/metrics.json").read_text())
+    assert result.measured_on() == images_from(0, 5)
+    assert result.certified is not None
+    spread = result.certified.model_copy(update={"whole": False, "first": 40})
+    other = result.model_copy(update={"certified": spread})
+    assert other.measured_on().words == "5 images, evenly spread over the first 40"
+    everywhere = spread.model_copy(update={"first": None})
+    whole = result.model_copy(update={"certified": everywhere})
+    assert not other.measured_on().same_as(whole.measured_on())

@@ -63,7 +63,8 @@ class Certificates(Record):
         points: at some radii.
         mean_radius: over all these images; None in results of earlier versions.
         checks_failed: why the figures are doubted, a sentence by the name of each check.
-        whole: whether they are all test images; False in results of earlier versions.
+        whole: whether they are all of the first ones; False in results of earlier versions.
+        first: how many test images they were drawn from, the first ones; None for all of them.
     """
 
     sigma: float
@@ -75,6 +76,7 @@ class Certificates(Record):
     mean_radius: MeanRadii | None = None
     checks_failed: dict[str, str] = {}
     whole: bool = False
+    first: int | None = None
 
 
 class VerifiedPoint(Record):
@@ -258,8 +260,10 @@ class DefendResult(Result):
         if (radii := self._radii()) is not None:
             if radii.whole:
                 return images_from(0, radii.images)
-            words = counted(radii.images, "image") + ", evenly spread over the test set"
-            return Examples(words, f"{radii.images} images evenly spread")
+            some = "" if radii.first is None else f" over the first {radii.first}"
+            over = some or " over the test set"
+            words = f"{counted(radii.images, 'image')}, evenly spread{over}"
+            return Examples(words, f"{radii.images} images evenly spread{some}")
         return self.attacked_on()
 
     def attacked_on(self) -> Examples:

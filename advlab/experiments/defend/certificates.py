@@ -90,7 +90,8 @@ def certificates(
         alpha=options.alpha,
         samples=options.samples,
         images=count,
-        whole=count == len(data.test),
+        whole=count == total,
+        first=None if total == len(data.test) else total,
         abstained=Abstentions(**abstained),
         points=[
             CertifiedPoint(

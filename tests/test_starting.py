@@ -379,3 +379,15 @@ def test_changes_of_colour_are_refused_for_grey_images(
     small = f"--dataset digits --epochs 1 --out {tmp_path}"
     assert main([*line.split(), *small.split()]) == 2
     assert "goes with images in colour; these have one channel" in capsys.readouterr().err
+
+
+def test_a_result_says_what_the_training_started_from(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = runs / "train" / "small"
+    line = f"train {start} --dataset digits --epochs 1 --train-size 50 --out {tmp_path} --name on"
+    assert main(line.split()) == 0
+    assert f"weights to start from | {start}" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "train/on/metrics.json").read_text())["weights"] == str(start)
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert f", from the weights of {start}" in capsys.readouterr().out

@@ -37,11 +37,22 @@ class TrainedFigures(Record):
 
 
 class TrainResult(TrainedFigures, Result):
-    """One trained network."""
+    """One trained network.
+
+    Attributes:
+        weights: the file or run whose weights the training started from, as it was named; None for
+            weights that were drawn, or are a library's own.
+    """
 
     headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
 
     kind: Literal["train"] = "train"
+    weights: str | None = None
+
+    def summary(self) -> str:
+        """The accuracy, and what the training started from."""
+        started = f", from the weights of {self.weights}" if self.weights else ""
+        return super().summary() + started
 
     def chosen_by(self) -> Headline:
         """Accuracy on validation data."""

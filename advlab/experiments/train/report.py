@@ -30,6 +30,7 @@ def train_result(
         seed=config.options.seed,
         seconds=round(fitted.progress.seconds, 4),
         machine=machine.describe(),
+        weights=getattr(config.options, "weights", None),
         **fitted.figures.model_dump(),
     )
 
@@ -42,6 +43,7 @@ def report(result: TrainResult) -> None:
         ["kept epoch", f"{result.best_epoch} of {result.epochs}"],
         ["parameters", f"{result.parameters:,}"],
         ["seconds", f"{result.seconds:.1f}"],
+        *([["weights to start from", result.weights]] if result.weights else []),
     ]
     logger.info(table([f"{result.model} on {result.dataset}", ""], rows))
     warning = majority_warning(

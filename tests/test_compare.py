@@ -536,7 +536,7 @@ def test_a_figure_that_no_seed_changes_is_called_that() -> None:
 
     varied, equal = cells("pgd", 0.5, 0.25), cells("fgsm", 0.5, 0.5)
     assert without_chance({"pgd": varied}) == without_chance({"pgd": varied[:1]}) == ""
-    words = "is the same with every seed: its ± says nothing of chance"
+    words = "is the same with every seed: its ± is no measure of chance"
     assert without_chance({"fgsm": equal}) == f"the figure {words}"
     assert without_chance({"pgd": varied, "fgsm": equal}) == f"the figure of fgsm {words}"
 

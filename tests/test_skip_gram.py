@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from advlab.cli.main import main
+from advlab.data.formats.word_vectors import Vectors
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import UNKNOWN, Vocabulary
 from advlab.data.word_space import WordSpace
@@ -155,3 +156,19 @@ def test_a_network_starts_from_vectors_of_its_training_texts(
     assert "--word-synonyms: goes with --vectors" in capsys.readouterr().err
     assert main(["train", "bow", "--dataset", "csv:texts.csv", "--word-synonyms", "0.1"]) == 2
     assert "--word-synonyms: goes with --vectors" in capsys.readouterr().err
+
+
+def test_poisoned_trainings_learn_the_vectors_of_their_own_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def watched(texts: Texts, words: int, dimension: int, seed: int) -> Vectors:
+        read.append(int(texts.words.long().sum()))
+        return skip_gram(texts, words, dimension, seed)
+
+    monkeypatch.setattr("advlab.experiments.fitting.skip_gram", watched)
+    line = "poison gru --dataset reviews --attack trigger --phrase zq --target positive --seeds 1"
+    line += " --epochs 1 --train-size 100 --poison-rate 0.3 --embedding 4 --hidden 4"
+    assert main([*line.split(), "--vectors", "train", "--out", str(tmp_path)]) == 0
+    assert len(set(read)) == 2, "of the clean texts, and of those with the phrase"

@@ -309,14 +309,18 @@ def test_a_run_of_own_code_makes_no_transferred_images_unasked(
     assert main(["train", f"{place}/given_net.py:Ten", *small.split(), "--name", "code"]) == 0
     assert main(["train", "mlp", *small.split(), "--name", "mlp"]) == 0
     line = f"evaluate standard --model {tmp_path}/train/mlp --attacks noise transfer --limit 4"
-    assert main([*line.split(), "--device", "cpu", "--out", str(tmp_path)]) == 0
+    out = ["--device", "cpu", "--out", str(tmp_path)]
+    assert main([*line.split(), *out]) == 0
+    alone = ["--attacks", "transfer", "--eps", "0.05", "0.1", "--name", "nothing"]
+    words = line.split()
+    assert main([*words[: words.index("--attacks")], *alone, "--limit", "2", *out]) == 0
     assert main(["train", "separable", *small.split(), "--name", "other"]) == 0
-    assert main([*line.split(), "--device", "cpu", "--out", str(tmp_path), "--name", "two"]) == 0
+    assert main([*line.split(), *out, "--name", "two"]) == 0
     attacks = [
         {row["attack"]: row["attacked"] for row in json.loads(file.read_text())["attacks"]}
         for file in sorted(tmp_path.glob("evaluate/*/metrics.json"))
     ]
-    assert sorted("transfer" in names for names in attacks) == [False, True]
+    assert sorted("transfer" in names for names in attacks) == [False, False, True]
 
 
 # --- the same figures, however it is named --------------------------------------------------------

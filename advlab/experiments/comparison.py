@@ -132,7 +132,7 @@ def without_chance(groups: Mapping[str, Sequence[Compared[R]]]) -> str:
     if not equal:
         return ""
     which = f" of {' and '.join(equal)}" if len(equal) < len(groups) else ""
-    return f"the figure{which} is the same with every seed: its ± says nothing of chance"
+    return f"the figure{which} is the same with every seed: its ± is no measure of chance"
 
 
 def comparison_table(

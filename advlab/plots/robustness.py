@@ -118,7 +118,11 @@ def accuracy_against_norm(
 
 @drawing
 def accuracy_against_words(
-    curve: Sequence[tuple[float, float]], limit: float, classes: int, title: str, caption: str
+    curve: Sequence[tuple[float, float]],
+    classes: int,
+    title: str,
+    caption: str,
+    limit: float = 0.0,
 ) -> Figure:
     """The accuracy that is left where at most some fraction of the words may be changed, a step
     function up to the fraction that the attack might change.
@@ -126,13 +130,13 @@ def accuracy_against_words(
     Args:
         curve: pairs of a fraction, ascending from 0, and accuracy in [0, 1], which holds up to the
             next fraction.
-        limit: the largest fraction of a text's words that might be changed, rounded up to whole
-            words.
         classes: how many there are; chance level is drawn in.
+        limit: the largest fraction of a text's words that might be changed, rounded up to whole
+            words; figures of earlier versions do not say.
     """
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
-    end = max(1.05 * curve[-1][0], limit)
+    end = max(1.05 * curve[-1][0], limit, 0.01)
     sizes, accuracies = zip(*curve, (end, curve[-1][1]), strict=True)
     panel.step(sizes, accuracies, where="post", color=COLOURS[0], label="accuracy")
     ends = [curve[0], (end, curve[-1][1])]

@@ -18,17 +18,20 @@ _SIGHTS = {
 
 @drawing
 def fallen_by_attack(
-    starts: Sequence[tuple[str, float]],
+    clean: float,
     left: Sequence[tuple[str, float, str]],
     title: str,
     caption: str,
+    before: tuple[str, float] | None = None,
 ) -> Figure:
     """A bar for each attack in its order: the fraction of images that it and all before it leave.
 
     Args:
-        starts: what stands before the attacks, in words, and the fraction of images that it leaves.
+        clean: the fraction that is right before any attack.
         left: name, fraction in [0, 1], and "control", "white" or "black".
+        before: what went before these attacks, in words, and the fraction that it leaves.
     """
+    starts = [("clean", clean), *([before] if before is not None else [])]
     count = len(starts) + len(left)
     drawn = figure(7.0, 1.6 + 0.36 * count, title, caption)
     panel = axes(drawn)[0, 0]

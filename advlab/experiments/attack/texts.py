@@ -286,7 +286,7 @@ def _draw(
     )
     title = f"Accuracy under {what} by changed words"
     limit = result.max_perturbed
-    drawn = accuracy_against_words(result.curve, limit, result.classes, title, caption)
+    drawn = accuracy_against_words(result.curve, result.classes, title, caption, limit)
     save(drawn, folder / "words.png")
     examples = [
         text_examples.Example(

@@ -190,7 +190,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
     what = f"{title_of(result.network)} on {dataset_title(result.dataset)}"
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
-    if len(eps) > 1:
+    if ran and len(eps) > 1:
         lines = _lines(result, ran)
         title = f"Robust accuracy of {what}, attack after attack"
         drawn = accuracy_against_eps(
@@ -203,11 +203,11 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
             for row in result.attacks
             if row.eps == eps[-1]
         ]
-        starts = [("clean", result.clean_accuracy)]
-        if smaller := [row for row in result.attacks if row.eps != eps[-1]]:
-            starts.append((f"after ε ≤ {eps_text(eps[-2])}", smaller[-1].robust_accuracy))
+        smaller = [row.robust_accuracy for row in result.attacks if row.eps != eps[-1]]
+        before = (f"after ε ≤ {eps_text(eps[-2])}", smaller[-1]) if smaller else None
         title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
-        save(fallen_by_attack(starts, bars, title, caption), folder / "verdict.png")
+        drawn = fallen_by_attack(result.clean_accuracy, bars, title, caption, before)
+        save(drawn, folder / "verdict.png")
 
 
 def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[float, float]]]:

@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advlab.config.options.text import OWN_VECTORS
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import UNKNOWN, Vocabulary
-from advlab.experiments.fitting import epochs_of, hidden_of, reader, text_objective, trained
+from advlab.experiments.fitting import (
+    epochs_of,
+    hidden_of,
+    reader,
+    text_objective,
+    trained,
+    vectors_for,
+)
 from advlab.metrics.classification import confusion_matrix
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
@@ -38,7 +46,10 @@ class Trainer:
         options = self.options.model_copy(
             update={"epochs": epochs_of(self.options, len(train)), "resume": False},
         )
-        model, _ = reader(self.name, options, train, self.data, self.vectors)
+        vectors = self.vectors
+        if getattr(options, "vectors", None) == OWN_VECTORS:  # of the texts, poisoned or not
+            vectors = vectors_for(options, self.data, train)
+        model, _ = reader(self.name, options, train, self.data, vectors)
         model.to(self.machine.device)
         objective = text_objective(options)
         return trained(model, train, self.data.val, options, self.machine, objective)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from advlab.components import class_number
 from advlab.config.options.poison import PoisonOptions, usual_rates
+from advlab.config.options.text import OWN_VECTORS
 from advlab.config.resolve import Config
 from advlab.data import load_texts as datasets
+from advlab.data.formats.word_vectors import Vectors
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.words import tokens
 from advlab.errors import UsageError
@@ -109,7 +112,7 @@ def run(config: Config) -> Finished[TextPoisonResult]:
             settled.options,
             data,
             machine,
-            vectors_for(settled.options, data, train),
+            _vectors_of_file(settled.options, data),
         )
         studied = Study(trainer, train, rows, questions, target).carried_out(folder)
         seconds = round(time.perf_counter() - started, 4)
@@ -134,6 +137,12 @@ def run(config: Config) -> Finished[TextPoisonResult]:
         name=name,
     )
     return carry_out(experiment)
+
+
+def _vectors_of_file(options: Any, data: TextSet) -> Vectors | None:
+    """The word vectors of a file; None where they are learned from the texts of each training."""
+    own = getattr(options, "vectors", None) == OWN_VECTORS
+    return None if own else vectors_for(options, data, data.train)
 
 
 def _unused(options: PoisonOptions) -> list[str]:

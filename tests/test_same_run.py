@@ -127,7 +127,7 @@ def test_what_an_interrupted_attack_stored_is_checked(
 
 
 OWN = """
-
+import torch
 from torch import nn
 
 class Net(nn.Module):

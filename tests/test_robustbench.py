@@ -184,7 +184,10 @@ def test_a_file_that_robustbench_does_not_read_is_refused(
     [
         ("--model robustbench:Smal --weights small.pt", "did you mean 'Small'?"),
         ("--model robustbench:Small --weights none.pt", "no file at none.pt"),
-        ("--model robustbench:Small --weights colour.npz", "cannot be read without running code"),
+        (
+            "--model robustbench:Small --weights colour.npz",
+            "holds no state dict that can be read without running code",
+        ),
         ("--model robustbench:cifar10/L3/Small", "must be robustbench:NAME"),
         (
             "--model robustbench:Chen2020Adversarial --weights small.pt",

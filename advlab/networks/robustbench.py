@@ -25,9 +25,8 @@ from torch import nn
 from advlab.components import optional, suggestion
 from advlab.config.robustbench import Entry
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.input_files import is_plain
 from advlab.networks.preprocessing import Preprocessing
-from advlab.networks.weights import UnreadableError, read_plain
+from advlab.networks.weights import read_weights
 
 _optional = partial(optional, what="robustbench:NAME", extra="robustbench")
 _STATISTICS = ("running_mean", "running_var")  # of batch normalisation
@@ -100,14 +99,7 @@ def build(entry: Entry, file: Path) -> nn.Module:
         raise UsageError(
             f"--weights: robustbench:{entry.place} has several files{elsewhere(entry)}"
         )
-    if not is_plain(file):
-        raise UsageError(f"--weights: no file at {file}")
-    try:
-        content = read_plain(file)
-    except UnreadableError as error:
-        raise UsageError(
-            f"--weights: {file} cannot be read without running code: {error}"
-        ) from error
+    content = read_weights(file)
     with tempfile.TemporaryDirectory() as root:
         place = Path(root) / entry.dataset / entry.threat
         place.mkdir(parents=True)

@@ -157,6 +157,22 @@ def read_plain(file: Path) -> Any:
         raise UnreadableError(_why_unread(error)) from error
 
 
+def read_weights(file: Path) -> Any:
+    """What the file that ``--weights`` names holds. No code in it is run.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read so.
+    """
+    if not is_plain(file):
+        raise UsageError(f"--weights: no file at {file}")
+    try:
+        return read_plain(file)
+    except UnreadableError as error:
+        raise UsageError(
+            f"--weights: {file} holds no state dict that can be read without running code: {error}"
+        ) from error
+
+
 def read_state(
     file: Path, expected: Callable[[], Collection[str]] | None = None
 ) -> dict[str, Tensor]:
@@ -171,15 +187,7 @@ def read_state(
         UsageError: the file is missing, holds several state dicts that may be meant, or something
             else.
     """
-    if not is_plain(file):
-        raise UsageError(f"--weights: no file at {file}")
-    try:
-        content = read_plain(file)
-    except UnreadableError as error:
-        raise UsageError(
-            f"--weights: {file} holds no state dict that can be read without running code: {error}"
-        ) from error
-    candidates = dict(_state_dicts(content))
+    candidates = dict(_state_dicts(read_weights(file)))
     if not candidates:
         raise UsageError(
             f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"

@@ -194,6 +194,45 @@ def test_files_that_are_no_archive(
         load_images.load(LoadOptions(dataset=name))
 
 
+def _archive(folder: Path, **members: bytes) -> Path:
+    """An archive of files with just these names and contents."""
+    file = folder / "members.npz"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_npy", ".npy"), content)
+    return file
+
+
+def _as_file(array: Any) -> bytes:
+    """An array as NumPy writes it."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_arrays_without_numpys_ending_are_read(tmp_path: Path) -> None:
+    file = _archive(tmp_path, x=_as_file(BYTES), y=_as_file(LABELS), readme=b"no array")
+    plain = npz.load(written(tmp_path, x=BYTES, y=LABELS), 0)
+    data = npz.load(file, 0)
+    assert torch.equal(data.test.pixels, plain.test.pixels)
+    assert torch.equal(data.test.labels, plain.test.labels)
+    twice = _archive(tmp_path, x=_as_file(BYTES), x_npy=_as_file(BYTES), y=_as_file(LABELS))
+    with pytest.raises(UsageError, match="holds two arrays of the name x; leave one out"):
+        npz.load(twice, 0)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_an_array_that_claims_more_than_there_is_takes_no_memory(name: str, tmp_path: Path) -> None:
+    content = {"x": _as_file(BYTES), "y": _as_file(LABELS)}
+    claimed = b"(60000000000000" if name == "x" else b"(60000000000000,"
+    told = b"(60" if name == "x" else b"(60,"
+    head, rest = content[name].split(b"\n", 1)
+    longer = head.replace(told, claimed)
+    content[name] = longer[: len(head) - len(longer)] + b"\n" + rest  # at the cost of its blanks
+    with pytest.raises(EnvironmentFailure, match=f"{name} is cut off"):
+        npz.load(_archive(tmp_path, **content), 0)
+
+
 def test_commands_take_an_archive(
     tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

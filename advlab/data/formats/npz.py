@@ -16,6 +16,7 @@ import contextlib
 import math
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ _CHANNELS = (1, 3)
 _LEVELS = 255
 _ZIP = b"PK\x03\x04"  # what an archive begins with
 _ARRAY = ".npy"  # what the name of an array in it ends in
+_MAGIC = np.lib.format.MAGIC_PREFIX  # what an array begins with
 _CHUNK = 64_000_000  # bytes of an array that are read at a time
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -61,12 +63,14 @@ class Stored:
     Attributes:
         file: the archive.
         name: the array's name.
+        member: the name of its file within the archive.
         shape, dtype: the array's own.
         in_rows: whether it is stored row by row, so that it can be read in parts.
     """
 
     file: Path
     name: str
+    member: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     in_rows: bool
@@ -77,7 +81,7 @@ class Stored:
             raise UsageError(
                 f"{self.file}: holds Python objects, which are code; save plain arrays"
             )
-        with _damage_named(self.file), _opened(self.file, f"{self.name}{_ARRAY}") as stream:
+        with _damage_named(self.file), _opened(self.file, self.member) as stream:
             array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return array
 
@@ -88,7 +92,7 @@ class Stored:
             return
         row = self.dtype.itemsize * math.prod(self.shape[1:])
         rows = max(1, _CHUNK // max(1, row))
-        with _damage_named(self.file), _opened(self.file, f"{self.name}{_ARRAY}") as stream:
+        with _damage_named(self.file), _opened(self.file, self.member) as stream:
             _head(stream)
             for start in range(0, self.shape[0], rows):
                 count = min(rows, self.shape[0] - start)
@@ -117,10 +121,10 @@ def load(file: Path, split_seed: int) -> ImageSet:
     """
     if not is_plain(file):
         raise UsageError(f"npz: no file at {file}")
-    present = _names(file)
+    present = _members(file)
     names = _arrays_of_parts(file, present)
     read = {name for pair in names.values() for name in pair} | {_CLASSES}
-    arrays = {name: _stored(file, name) for name in present if name in read}
+    arrays = {name: _stored(file, name, member) for name, member in present.items() if name in read}
     remarks: list[str] = []
     if unread := [name for name in present if name not in read]:
         remarks.append(f"arrays that were not read: {', '.join(unread)}")
@@ -185,8 +189,14 @@ def _role(name: str) -> tuple[str, str] | None:
     return (parts[0] if parts else _WHOLE), _WORDS[others[0]]
 
 
-def _names(file: Path) -> list[str]:
-    """The names of the arrays in an archive."""
+def _members(file: Path) -> dict[str, str]:
+    """The file within the archive of each array, by the array's name.
+
+    NumPy ends the names of such files in ``.npy``; other programs may leave it out.
+
+    Raises:
+        UsageError: two arrays have one name.
+    """
     if not zipfile.is_zipfile(file):  # NumPy takes any other file for Python objects
         with file.open("rb") as opened:
             cut_off = opened.read(len(_ZIP)) == _ZIP
@@ -194,8 +204,22 @@ def _names(file: Path) -> list[str]:
             raise EnvironmentFailure(f"{file}: an archive of NumPy arrays that is cut off")
         raise UsageError(f"{file}: is no archive of NumPy arrays, as np.savez writes it")
     with _damage_named(file), zipfile.ZipFile(file) as archive:
-        members = archive.namelist()
-    return [name.removesuffix(_ARRAY) for name in members if name.endswith(_ARRAY)]
+        members = [
+            name
+            for name in archive.namelist()
+            if name.endswith(_ARRAY) or _holds_array(archive, name)
+        ]
+    named = {member.removesuffix(_ARRAY): member for member in members}
+    if len(named) < len(members):
+        twice = Counter(member.removesuffix(_ARRAY) for member in members).most_common(1)[0][0]
+        raise UsageError(f"{file}: holds two arrays of the name {twice}; leave one out")
+    return named
+
+
+def _holds_array(archive: zipfile.ZipFile, member: str) -> bool:
+    """Whether a file of an archive begins as an array does."""
+    with archive.open(member) as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
 
 
 @contextlib.contextmanager
@@ -224,11 +248,18 @@ def _opened(file: Path, name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _stored(file: Path, name: str) -> Stored:
-    """What the head of an array says."""
-    with _damage_named(file), _opened(file, f"{name}{_ARRAY}") as stream:
+def _stored(file: Path, name: str, member: str) -> Stored:
+    """What the head of an array says.
+
+    Raises:
+        EnvironmentFailure: it says more than the archive holds, for which no memory is taken.
+    """
+    with _damage_named(file), zipfile.ZipFile(file) as archive, archive.open(member) as stream:
         shape, by_columns, dtype = _head(stream)
-    return Stored(file, name, shape, dtype, in_rows=not by_columns and not dtype.hasobject)
+        held = archive.getinfo(member).file_size - stream.tell()
+        if not dtype.hasobject and dtype.itemsize * math.prod(shape) > held:
+            raise EOFError(f"{name} is cut off")
+    return Stored(file, name, member, shape, dtype, in_rows=not by_columns and not dtype.hasobject)
 
 
 def _head(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

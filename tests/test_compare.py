@@ -186,7 +186,12 @@ def test_other_programs_get_a_row_for_each_run(
     compared(out, "attack/fgsm attack/pgd --format json", capsys)
     assert [row["setting"] for row in json.loads(capsys.readouterr().out)] == ["fgsm", "pgd"]
     compared(out, "attack/fgsm attack/pgd --format latex", capsys)
-    assert r"$\varepsilon$ = 0.1 (L$\infty$) \\" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == r"\begin{tabular}{llrlrl}"
+    assert lines[2].startswith("setting & network & seed & data set & robust accuracy & ")
+    assert lines[4].startswith("fgsm & cnn & 0 & digits & ")
+    assert lines[4].endswith(r"$\varepsilon$ = 0.1 (L$\infty$) \\")
+    assert "12 images" in lines[-3]  # what the table's caption says
 
 
 def test_what_speaks_against_a_figure_goes_to_other_programs_with_it(
@@ -209,7 +214,7 @@ def test_what_speaks_against_a_figure_goes_to_other_programs_with_it(
     assert main([*line.split(), "--format", "latex"]) == 0
     printed = capsys.readouterr().out
     assert rf"{doubt} \\" in printed
-    assert r"\multicolumn{6}{p{\linewidth}}{not comparable: " in printed
+    assert r"\multicolumn{7}{p{\linewidth}}{not comparable: " in printed
 
 
 def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(

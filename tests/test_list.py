@@ -286,7 +286,7 @@ def test_latex_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     results.write(folder, comparison("attack", {"fgsm": 0.25, "pgd": 0.0333}))
     type_in("list --format latex")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == r"\begin{tabular}{llll}"
+    assert lines[0] == r"\begin{tabular}{lllr}"
     assert [lines[1], lines[3], *lines[-2:]] == [
         r"\toprule",
         r"\midrule",

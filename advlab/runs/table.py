@@ -13,9 +13,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     right."""
     cells = [[_cell(text) for text in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    figures = [
-        all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))
-    ]
+    figures = _columns_of_figures(header, rows)
     lines = [
         "| "
         + " | ".join(
@@ -74,6 +72,13 @@ def _pad(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
 
 
+def _columns_of_figures(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
+    """For each column whether it holds figures only, which are flush right."""
+    return [
+        bool(rows) and all(_is_figure(row[column]) for row in rows) for column in range(len(header))
+    ]
+
+
 def _is_figure(text: str) -> bool:
     return text[:1].isdigit() or text[:1] in "-–" or text == ""
 
@@ -95,7 +100,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def latex(header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
-    """A LaTeX ``tabular`` that uses the booktabs package.
+    """A LaTeX ``tabular`` that uses the booktabs package; columns of figures are flush right.
 
     Args:
         notes: sentences that stand under the rows, over all columns.
@@ -104,10 +109,11 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[
         rf"\multicolumn{{{len(header)}}}{{p{{\linewidth}}}}{{{_escaped(note)}}} \\"
         for note in notes
     ]
+    columns = "".join("r" if right else "l" for right in _columns_of_figures(header, rows))
     lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (header, *rows)]
     return "\n".join(
         [
-            rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],
             r"\midrule",

@@ -288,6 +288,7 @@ def _write(
     caption = " · ".join([origins, *tested, seeds_of(cells), *([MIXED] if mixed else [])])
     notes = [f"{_APART}{'; '.join(reasons)}" for reasons in differences.values()]
     write_text(folder / "table.md", "\n\n".join([text, *notes, caption]) + "\n")
+    under = [*notes, caption]
     if differences:  # a picture has room for what differs, and not for how
         caption += f" · not comparable: they differ in {' and '.join(differences)} (see table.md)"
     commands = "+".join(dict.fromkeys(result.command for result in every))
@@ -312,7 +313,7 @@ def _write(
         print(files_in(folder))
     else:
         records = _records(groups, figure, notes)
-        print(_FORMS[options.format](records, figure.headline, notes))
+        print(_FORMS[options.format](records, figure.headline, under))
 
 
 def _records(
@@ -327,6 +328,7 @@ def _records(
         {
             "setting": label,
             "run": str(cell.run.folder),
+            "network": cell.run.result.model or "",
             "seed": cell.run.result.seed,
             "dataset": cell.run.result.dataset,
             "figure": figure.headline.field,
@@ -341,7 +343,7 @@ def _records(
     ]
 
 
-def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]) -> str:
+def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline, under: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -349,21 +351,26 @@ def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline, notes: Seq
     return buffer.getvalue().rstrip("\n")
 
 
-def _as_json(records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]) -> str:
+def _as_json(records: Sequence[Mapping[str, Any]], headline: Headline, under: Sequence[str]) -> str:
     return json.dumps(records, indent=2, ensure_ascii=False)
 
 
 def _as_latex(
-    records: Sequence[Mapping[str, Any]], headline: Headline, notes: Sequence[str]
+    records: Sequence[Mapping[str, Any]], headline: Headline, under: Sequence[str]
 ) -> str:
-    names = ["setting", "seed", "dataset", "value"]
-    names += [name for name in ("holds", "doubt") if any(record[name] for record in records)]
+    optional = ("network", "holds", "doubt")
+    used = [name for name in optional if any(record[name] for record in records)]
+    names = [
+        name
+        for name in ("setting", "network", "seed", "dataset", "value", "holds", "doubt")
+        if name in used or name not in optional
+    ]
     rows = [
         [headline.text(record[name]) if name == "value" else str(record[name]) for name in names]
         for record in records
     ]
     words = {"value": headline.quantity, "dataset": "data set"}
-    return latex([words.get(name, name) for name in names], rows, notes)
+    return latex([words.get(name, name) for name in names], rows, under)
 
 
 _FORMS = {"csv": _as_csv, "json": _as_json, "latex": _as_latex}

@@ -122,6 +122,16 @@ def test_every_suite_leaves_what_its_files_say(
     assert "finished already" in capsys.readouterr().out
 
 
+def test_a_suite_of_which_no_attack_can_run_gives_no_figure(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"standard --model {runs / 'train' / 'small'} --limit 8"
+    assert evaluate(f"{line} --attacks transfer") == 2
+    said = capsys.readouterr().err
+    assert "no attack can run: transfer: no other network on this data set was found" in said
+    assert not list(Path().rglob("metrics.json"))
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_plus_version_has_the_published_attacks_in_their_order(norm: str) -> None:
     """``set_version`` of the authors' code: five restarts of APGD and of untargeted FAB, one of the

@@ -233,6 +233,9 @@ class Evaluation:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         surrogate = self._surrogate(state)
         stages, left_out = self._stages(victim, images, state, eps, surrogate is not None)
+        if len(left_out) == len(self.entries):
+            reasons = "; ".join(f"{label}: {reason}" for label, reason in left_out.items())
+            raise UsageError(f"evaluate {self.config.component}: no attack can run: {reasons}")
         shards = self._shards(stages, machine, images, surrogate, folder)
         if shards is not None:  # the other processes begin while this one checks the network
             shards.begin(state.robust())

@@ -488,6 +488,8 @@ def attack(
         )
     _refuse_of_command_line(options, name)
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
+    if precision != "auto":
+        given["precision"] = precision
     in_ball = issubclass(module.Options, AttackOptions)
     if in_ball:
         given["eps"] = [_required_radius(eps, name, options)]

@@ -32,8 +32,9 @@ from advlab.experiments.attack.run import IN_NO_BALL
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
-from advlab.perturbation.sweep import Point, Tasks, sweep
+from advlab.perturbation.sweep import Point, Tasks, attack_batch, sweep
 from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine
 
 DECISIONS = {"boundary", "geoda", "hopskipjump"}
 """Attacks that see classes alone."""
@@ -369,8 +370,6 @@ def test_gradients_that_float32_would_lose_are_found() -> None:
 def test_fast_arithmetic_only_nominates(images: Tensor, labels: Tensor) -> None:
     """bf16 gives directions; whatever leaves early as fooled is fooled in the network's own
     float32."""
-    from advlab.runs.machine import Machine
-
     victim = Victim(network(), Machine(torch.device("cpu"), "bf16"))
     own = network()
     perturbed = Case("pgd", "linf").perturb(victim, images, Goal(labels), 0.2, steps=20)
@@ -381,6 +380,25 @@ def test_fast_arithmetic_only_nominates(images: Tensor, labels: Tensor) -> None:
         left = is_correct(own(perturbed), labels)
     exact = Case("pgd", "linf").perturb(Victim(network()), images, Goal(labels), 0.2, steps=20)
     assert int(left.sum()) <= int(is_correct(own(exact), labels).sum()) + 1
+
+
+@pytest.mark.parametrize("name", ["fab", "fgsm", "square"])
+def test_what_bf16_weakens_is_exact_beside_other_attacks(
+    name: str, images: Tensor, labels: Tensor
+) -> None:
+    """A suite has one precision for all of its attacks, and these are in float32 all the same."""
+    module = load_component("advlab.attacks", name, "attack")
+    chosen, own = torch.arange(len(images)), Victim(network())
+    tasks = Tasks(Images((255 * images).to(torch.uint8), labels), chosen, labels, targeted=False)
+    fast = Victim(network(), Machine(torch.device("cpu"), "bf16"))
+
+    def made(victim: Victim, **given: Any) -> Tensor:
+        options = module.Options.model_validate({"eps": [0.05], **given})
+        return attack_batch(module.perturb, victim, tasks, chosen, 0.05, options).perturbed
+
+    assert torch.equal(made(fast), made(own))
+    assert not torch.equal(made(fast, precision="bf16"), made(own)), "bf16 must make a difference"
+    assert torch.equal(made(fast), made(own)), "and is back afterwards"
 
 
 # --- every way of setting them --------------------------------------------------------------------

@@ -26,6 +26,7 @@ class Options(AttackOptions):
     sees: ClassVar[Sees] = "logits"
     checked_against: ClassVar[str] = "torchattacks"
 
+    precision: f.Precision = "fp32"  # many a gain is smaller than what bf16 tells apart
     norm: f.Norm = "linf"
     queries: f.Queries = 1000
     first_fraction: Annotated[

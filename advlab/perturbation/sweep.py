@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -186,6 +187,9 @@ def _attacked(
 ) -> Tensor:
     """The images of some tasks after the attack, on the CPU.
 
+    One that asks for fp32, as those do which look for the decision boundary, gets gradients in the
+    network's own arithmetic, whatever the other attacks of its suite get.
+
     An attack that goes on for more confidence may lose an image that it had fooled. Such an image
     is attacked again without, so that confidence never costs a success.
     """
@@ -197,8 +201,10 @@ def _attacked(
         goal = replace(tasks.goal(some, source.device), confidence=confidence)
         clean = tasks.clean(some, source.device)
         drawn = derive(options.seed, 42, int(tasks.numbers[some[0]]))
+        own_arithmetic = getattr(options, "precision", "auto") == "fp32"
         with (
             repeatable(drawn, source.device),
+            source.exactly() if own_arithmetic else nullcontext(),
             source.averaging(getattr(options, "eot", 1)),
             source.smoothed(getattr(options, "smoothing", 0), _nearby(options, eps)),
         ):

@@ -134,6 +134,20 @@ class Victim:
         return self._exact
 
     @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Within it, gradients and estimates are in the network's own arithmetic.
+
+        A search for the decision boundary needs more than a direction: each step goes as far as the
+        logits say. In bf16 FAB left 22 % of 200 images at L2 2, and 5 % in float32, of a network
+        whose gradients in both have a cosine above 0.95.
+        """
+        before, self._fast = self._fast, self._exact
+        try:
+            yield
+        finally:
+            self._fast = before
+
+    @contextmanager
     def averaging(self, samples: int) -> Iterator[None]:
         """Within it, every gradient is the average over ``samples`` passes through the network.
 

@@ -49,7 +49,7 @@ def run(
 ) -> Tensor:
     options, random = (
         module.Options.model_validate(given),
-        ImageRandom(0, torch.arange(len(images))),
+        ImageRandom(given.get("seed", 0), torch.arange(len(images))),
     )
     perturbed: Tensor = module.perturb(victim, images, goal, random, eps, options)
     return perturbed
@@ -459,44 +459,62 @@ def test_three_others_are_three_others() -> None:
 
 def test_one_pixel_finds_the_best_single_pixel_of_a_small_image() -> None:
     """Against all corner colours at all places, on a linear network, where the best colour is a
-    corner. Evolution may end at another place, but gains nearly as much on the average."""
+    corner. Evolution may end at another place, but gains nearly as much on the average of four
+    seeds."""
     torch.manual_seed(0)
     layer = nn.Linear(60, 2, dtype=torch.float64)
     model = nn.Sequential(nn.Flatten(), layer).eval()
     with torch.no_grad():
         layer.bias[0] += 50.0
         images = torch.rand(6, 3, 4, 5, dtype=torch.float64)
-        moved = run(onepixel, Victim(model), images, firm(6), 1, queries=4000, population=40)
+        settings = {"queries": 4000, "population": 40}
         start = firm(6).loss(model(images), "ce")
-        gained = firm(6).loss(model(moved), "ce") - start
         slope = (layer.weight[1] - layer.weight[0]).view(1, 3, 4, 5)
         best = torch.maximum(slope * (1 - images), -slope * images).sum(1).flatten(1).amax(1)
-    assert (geometry.norm(moved - images, 0) == 1).all()
-    assert (gained <= best * (1 + 1e-9)).all()
-    assert float((gained / best).mean()) > 0.95
+    shares = []
+    for seed in range(4):
+        moved = run(onepixel, Victim(model), images, firm(6), 1, seed=seed, **settings)
+        gained = firm(6).loss(model(moved).detach(), "ce") - start
+        assert (geometry.norm(moved - images, 0) == 1).all()
+        assert (gained <= best * (1 + 1e-9)).all()
+        shares.append(float((gained / best).mean()))
+    assert sum(shares) / 4 > 0.88
 
 
-def test_one_pixel_leaves_no_more_than_torchattacks(
-    trained: nn.Module, digits: tuple[Tensor, Tensor]
+@pytest.mark.parametrize(
+    ("pixels", "population", "generations", "least"), [(1, 20, 50, 0.97), (5, 30, 10, 0.92)]
+)
+def test_one_pixel_raises_the_loss_no_less_than_torchattacks(
+    trained: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    pixels: int,
+    population: int,
+    generations: int,
+    least: float,
 ) -> None:
-    """Five pixels and ten generations of 30 each; the loss of the true class instead of the few
-    successes, summed over 12 images, within a twentieth."""
-    images, labels = digits[0][:12].float(), digits[1][:12]
-    torch.manual_seed(0)
-    attack = torchattacks.OnePixel(trained, pixels=5, steps=9, popsize=30)
-    np.random.seed(0)  # the stream that it draws from
-    theirs = attack(images, labels)
-    ours = run(
-        onepixel, Victim(trained), images, Goal(labels), 5, queries=1 + 10 * 30, population=30
+    """The loss of the true class instead of the few successes: its rise on the average of 20 images
+    and three seeds, whose standard deviation is some 2 %. Over ten seeds ours was 1.04 times theirs
+    in many generations, and 0.96 times in few."""
+    images, labels = digits[0].float(), digits[1]
+    attack = torchattacks.OnePixel(
+        trained, pixels=pixels, steps=generations - 1, popsize=population
     )
-    with torch.no_grad():
-        rise = [
-            float((Goal(labels).loss(trained(found), "ce") - start).sum())
-            for start in [Goal(labels).loss(trained(images), "ce")]
-            for found in (theirs, ours)
-        ]
-    assert rise[0] > 5, "the comparison must be able to fail"
-    assert rise[1] >= 0.95 * rise[0]
+    goal = Goal(labels)
+    settings = {"queries": 1 + generations * population, "population": population}
+
+    def rise(moved: Tensor) -> float:
+        with torch.no_grad():
+            before, after = (goal.loss(trained(one), "ce") for one in (images, moved))
+        return float((after - before).mean())
+
+    theirs, ours = 0.0, 0.0
+    for seed in range(3):
+        np.random.seed(seed)  # the stream that theirs draws from
+        theirs += rise(attack(images, labels)) / 3
+        moved = run(onepixel, Victim(trained), images, goal, pixels, seed=seed, **settings)
+        ours += rise(moved) / 3
+    assert theirs > 0.3, "the comparison must be able to fail"
+    assert ours >= least * theirs
 
 
 def test_sparse_rs_breaks_more_than_evolution_at_equal_queries(

@@ -651,7 +651,8 @@ def test_random_averages_leave_as_many_as_torchattacks(
     trained: nn.Module, digits: tuple[Tensor, Tensor], averages: str
 ) -> None:
     """Their numbers are others. Theirs draws one size and place for a whole batch, hence gets each
-    image alone. Six of 200 images are allowed for the chance in the draws."""
+    image alone. The means over three seeds may differ by six of 200 images: one seed leaves 72 to
+    86, so that a mean has a standard deviation of some four."""
     images, labels = digits
     given = {"eps": 0.12, "alpha": 0.02, "steps": 6, "decay": 1.0}
     settings: dict[str, float] = {}
@@ -661,18 +662,19 @@ def test_random_averages_leave_as_many_as_torchattacks(
     else:
         attack = torchattacks.VMIFGSM(trained, **given, N=5)
         settings["variance_samples"] = 5
-    torch.manual_seed(0)
     size = 1 if averages == "diversity" else len(images)
-    parts = zip(images.split(size), labels.split(size), strict=True)
-    theirs = right(trained, torch.cat([attack(*part) for part in parts]), labels)
     options = mifgsm.Options.model_validate(
         {"steps": 6, "step_size": 0.02, "surrogate": "another", **settings}
     )
-    ours = right(
-        trained,
-        mifgsm.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.12, options),
-        labels,
-    )
+    theirs, ours, numbers = 0.0, 0.0, torch.arange(len(images))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        parts = zip(images.split(size), labels.split(size), strict=True)
+        moved = torch.cat([attack(*part) for part in parts])
+        theirs += right(trained, moved, labels) / 3
+        random = ImageRandom(seed, numbers)
+        moved = mifgsm.perturb(Victim(trained), images, Goal(labels), random, 0.12, options)
+        ours += right(trained, moved, labels) / 3
     assert 0.1 < theirs < 0.9, "the comparison must be able to fail"
     assert abs(ours - theirs) <= 0.03
 

@@ -325,7 +325,7 @@ def test_nes_leaves_no_more_than_a_naive_loop(
     """Antithetic samples and sign steps, one image after another, from torch's own generator;
     within 3 of 20 images."""
     images, labels = digits[0][:20], digits[1][:20]
-    generator, fallen, eps = torch.Generator().manual_seed(0), 0, 0.15
+    generator, fallen, eps = torch.Generator().manual_seed(0), 0, 0.2
     with torch.no_grad():
         for clean, label in zip(images.split(1), labels.split(1), strict=True):
             x, average = clean, torch.zeros_like(clean)

@@ -331,10 +331,12 @@ def steepest_pixels(gradient: Tensor, count: Tensor) -> Tensor:
         gradient: (N, C, H, W).
         count: how many entries move, for each image, (N,); at least one does.
     """
+    from advlab.perturbation.sorting import sorted_rows
+
     size = gradient.flatten(1).abs()
     entries = size.shape[1]
     place = (entries - count).clamp(0, entries - 1).long()[:, None]
-    level = size.sort(dim=1).values.gather(1, place)
+    level = sorted_rows(size).gather(1, place)
     signs = gradient.flatten(1).sign() * (size >= level)
     return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
 

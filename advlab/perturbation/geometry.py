@@ -20,6 +20,7 @@ from advlab.config.radii import eps_text
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
 from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sorting import order_of_rows, sorted_rows
 
 P = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
@@ -122,7 +123,7 @@ def best_linear(images: Tensor, gradient: Tensor, eps: float, p: float) -> Tenso
         room = torch.where(
             gradient > 0, 1 - images, torch.where(gradient < 0, images, torch.zeros_like(images))
         )
-        order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
+        order = order_of_rows(gradient.flatten(1).abs(), descending=True)
         sorted_room = room.flatten(1).gather(1, order)
         spent_before = sorted_room.cumsum(1) - sorted_room
         step = (eps - spent_before).clamp_min(0).minimum(sorted_room)
@@ -225,7 +226,7 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
 def _project_l0(r: Tensor, eps: float | Tensor) -> Tensor:
     """The nearest point with at most eps changed pixels: those of the largest L2 norm are kept."""
     size = torch.linalg.vector_norm(r, dim=1).flatten(1)
-    order = size.argsort(dim=1, descending=True, stable=True)
+    order = order_of_rows(size, descending=True)
     rank = torch.empty_like(order).scatter(
         1, order, torch.arange(size.shape[1], device=r.device).expand_as(order)
     )
@@ -236,7 +237,7 @@ def _project_l0(r: Tensor, eps: float | Tensor) -> Tensor:
 def _project_l1(r: Tensor, eps: float | Tensor) -> Tensor:
     """The nearest point of the L1 ball, by soft thresholding (Duchi et al. 2008)."""
     flat = r.flatten(1).abs()
-    ordered = flat.sort(dim=1, descending=True).values
+    ordered = sorted_rows(flat).flip(1)
     excess = ordered.cumsum(1) - (eps[:, None] if isinstance(eps, Tensor) else eps)
     count = torch.arange(1, flat.shape[1] + 1, device=r.device, dtype=r.dtype)
     nonzero = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
@@ -261,7 +262,9 @@ def project_l1_into_box(images: Tensor, moved: Tensor, eps: float) -> Tensor:
     r = (moved - images).flatten(1)
     size = r.abs()
     room = torch.where(r > 0, 1 - images.flatten(1), images.flatten(1))
-    ends, order = torch.cat([size, size - room], dim=1).sort(dim=1, descending=True)
+    ends = torch.cat([size, size - room], dim=1)
+    order = order_of_rows(ends, descending=True)
+    ends = ends.gather(1, order)
     change = torch.cat([torch.ones_like(size), -torch.ones_like(size)], dim=1).gather(1, order)
     slopes = change.cumsum(1)
     # The norm at each of the ends, from the largest λ, where it is 0, to the smallest.

@@ -15,6 +15,8 @@ import math
 import torch
 from torch import Tensor
 
+from advlab.perturbation.sorting import order_of_rows
+
 
 def onto_hyperplane(points: Tensor, normal: Tensor, value: Tensor, at: Tensor, p: float) -> Tensor:
     """The r of smallest p-norm that moves points onto a hyperplane within the box; p of 1, 2 and ∞.
@@ -51,7 +53,7 @@ def onto_hyperplane(points: Tensor, normal: Tensor, value: Tensor, at: Tensor, p
 def _steepest_first(slope: Tensor, room: Tensor, missing: Tensor) -> Tensor:
     """How far each entry goes for p = 1, shape (N, D): the steepest to the end of its room, then
     the next."""
-    order = slope.argsort(dim=1, descending=True, stable=True)
+    order = order_of_rows(slope, descending=True)
     steep, free = slope.gather(1, order), room.gather(1, order)
     gain = steep * free
     remaining = (missing - (gain.cumsum(1) - gain)).clamp_min(0)
@@ -68,7 +70,9 @@ def _together(slope: Tensor, room: Tensor, missing: Tensor, p: float) -> Tensor:
     """
     speed = torch.ones_like(slope) if p == math.inf else slope ** (1 / (p - 1))
     rate = slope * speed
-    stop, order = torch.where(rate > 0, room / speed, torch.zeros_like(room)).sort(dim=1)
+    stop = torch.where(rate > 0, room / speed, torch.zeros_like(room))
+    order = order_of_rows(stop)
+    stop = stop.gather(1, order)
     gain = (slope * room).gather(1, order).cumsum(1)
     rates = rate.gather(1, order).flip(1).cumsum(1).flip(1)
     later = torch.cat([rates[:, 1:], torch.zeros_like(rates[:, :1])], dim=1)

@@ -29,6 +29,7 @@ from advlab.config.base import Options
 from advlab.config.explain import explain
 from advlab.config.options.run import (
     AttackOptions,
+    EvaluateOptions,
     LoadOptions,
     OneForAllOptions,
     RunOptions,
@@ -60,6 +61,7 @@ from advlab.evaluation.entry import (
     gradient_samples,
     selected,
 )
+from advlab.evaluation.nearest_first import attacked, batch_of, leads
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.experiments.attack import checks as attack_checks
@@ -285,7 +287,8 @@ class SuiteRow:
 
     Attributes:
         attack: its name in the suite.
-        attacked: how many images were robust before it.
+        attacked: how many images it attacked: all that were robust before it, or those of them
+            which were nearest to being broken.
         broken: how many of them it broke.
         robust_accuracy: robust accuracy after it, in [0, 1].
     """
@@ -488,6 +491,7 @@ def attack(
         )
     _refuse_of_command_line(options, name)
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
+    _named_machine(device, precision)
     if precision != "auto":
         given["precision"] = precision
     in_ball = issubclass(module.Options, AttackOptions)
@@ -597,7 +601,8 @@ def evaluate(
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     _check_classes(data.labels, logits.shape[1], "labels")
-    robust = is_correct(logits, data.labels).nonzero().squeeze(1)
+    standing = is_correct(logits, data.labels)
+    robust = standing.nonzero().squeeze(1)
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     suite_entries = averaging(module.entries(settings), settings.eot)
@@ -618,19 +623,21 @@ def evaluate(
             (entry.label, why) for entry, why in zip(suite_entries, reasons, strict=True) if why
         )
         raise UsageError(f"{suite}: attacks {name}: {why}")
+    nearest, broken = leads(logits, data.labels), dict[str, int]()
     for entry in entries:
-        attacked = len(robust)
-        if attacked:
-            given = {**entry.settings, "norm": norm, "eps": [radius], "seed": settings.seed}
-            given["batch_size"] = settings.batch_size
-            tasks = Tasks(data, robust, data.labels[robust], targeted=False)
-            perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
-            point = _only(sweep(perturb, victim, tasks, entry.kind().model_validate(given)))
-            final[robust[point.reached]] = point.perturbed[point.reached]
-            robust = robust[~point.reached]
-        rows.append(
-            SuiteRow(entry.label, attacked, attacked - len(robust), len(robust) / len(data))
-        )
+        index = robust[:0] if broken.get(entry.after) == 0 else robust
+        attack = functools.partial(_attacked_by, entry, victim, data, radius, settings)
+        total = 0
+        for group, point in attacked(
+            index, nearest, data.labels, attack, nearest_first=entry.nearest_first
+        ):
+            final[group[point.reached]] = point.perturbed[point.reached]
+            standing[group[point.reached]] = False
+            total += len(group)
+        left = standing.nonzero().squeeze(1)
+        broken[entry.label] = len(robust) - len(left)
+        robust = left
+        rows.append(SuiteRow(entry.label, total, broken[entry.label], len(robust) / len(data)))
     gradients = victim.gradients - probed
     after = vanished_gradients(gradients, len(robust), len(data))
     after |= gradient_faults(gradients, len(data))
@@ -795,6 +802,22 @@ def _transformed(
     )
 
 
+def _attacked_by(
+    entry: Entry, victim: Victim, data: Images, eps: float, settings: EvaluateOptions, index: Tensor
+) -> Point:
+    """What an attack of a suite makes of the images at ``index`` (K,)."""
+    given = {
+        **entry.settings,
+        "norm": settings.norm,
+        "eps": [eps],
+        "seed": entry.seed(settings.seed),
+        "batch_size": batch_of(entry, len(index), settings.batch_size),
+    }
+    tasks = Tasks(data, index, data.labels[index], targeted=False)
+    perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
+    return _only(sweep(perturb, victim, tasks, entry.kind().model_validate(given)))
+
+
 def _left_out(entry: Entry, norm: str, classes: int) -> str:
     """Why an attack of a suite is not run here; empty where it is."""
     if entry.transfer:
@@ -808,7 +831,12 @@ def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> d
     """The checks of the result that fail."""
     outcomes = [
         Outcome(
-            row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm, entry.smoothed
+            row.attack,
+            entry.sight,
+            round(row.robust_accuracy * total) + row.broken,
+            row.broken,
+            entry.minimum_norm,
+            entry.smoothed,
         )
         for entry, row in zip(entries, rows, strict=True)
     ]

@@ -44,6 +44,7 @@ class Options(AttackOptions):
     eot: f.GradientSamples = 1
     target_classes: f.TargetClasses = None
     nearest_class: f.NearestClass = False
+    random_start: f.RandomStart = False
     minimal: f.Minimal = False
 
     @property
@@ -61,7 +62,8 @@ def perturb(
     linearised boundaries to all other classes and costs a gradient for each of them. Without it
     this is the targeted variant, FAB-T: each run heads for one class, so that a step costs one
     gradient however many classes there are, and the classes are attacked in turn. A run takes up to
-    ``steps`` steps, and there are ``restarts`` of it. A targeted goal has its own class only.
+    ``steps`` steps, and there are ``restarts`` of it, of which the first starts from the image
+    itself without ``random_start``. A targeted goal has its own class only.
     Without ``minimal`` an image is done with the first success within eps.
     """
     from advlab.perturbation import geometry
@@ -80,7 +82,7 @@ def perturb(
             if len(todo) == 0:
                 break
             start = images[todo]
-            if attempt > 0:
+            if attempt > 0 or options.random_start:
                 radius = _START * nearest.distance[todo].clamp_max(eps).view(-1, 1, 1, 1)
                 start = (start + radius * geometry.random_point(random, start, 1.0, p)).clamp(0, 1)
             search.descend(start, todo, together[todo])

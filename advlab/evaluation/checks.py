@@ -486,7 +486,7 @@ def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
             f"{withstood[strongest]} images that were robust to all attacks with gradients before "
             "it"
         )
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.broken):  # the strongest is told
         if outcome.minimum_norm and _matters(outcome.broken, outcome.attacked, total):
             failed["minimum-norm beats gradient ascent"] = (
                 f"{outcome.attack}, which looks for the smallest perturbation, broke "

@@ -15,6 +15,7 @@ from advlab.errors import UsageError
 
 _PACKAGE = "advlab.evaluation.suites"
 
+_SEEDS = 2**31
 Sight = Literal["control", "white", "black"]
 
 
@@ -31,6 +32,10 @@ class Entry:
         transfer: whether the images are made on another network.
         minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
         classes: how many classes it needs at least.
+        nearest_first: whether it attacks groups of images, those nearest to being broken first,
+            until one withstands whole; see ``advlab.evaluation.nearest_first``.
+        after: the label of an attack without whose success it is not run.
+        seed_shift: what is added to the seed, for an attack that another entry begins.
     """
 
     label: str
@@ -40,6 +45,13 @@ class Entry:
     transfer: bool = False
     minimum_norm: bool = False
     classes: int = 2
+    nearest_first: bool = False
+    after: str = ""
+    seed_shift: int = 0
+
+    def seed(self, seed: int) -> int:
+        """The seed of the attack in a run with this seed."""
+        return (seed + self.seed_shift) % _SEEDS
 
     @property
     def smoothed(self) -> bool:

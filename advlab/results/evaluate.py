@@ -40,7 +40,8 @@ class SuiteAttack(Record):
         attack: its name in the suite.
         knowledge: ``white`` with gradients of the network itself, ``black`` without them,
             ``control`` for noise.
-        attacked: how many images were still robust.
+        attacked: how many images it attacked: all that were still robust, or those of them which
+            were nearest to being broken.
         broken: how many of them it broke.
         robust_accuracy: fraction of all images that are robust after it.
         seconds: that it took; where several processes shared the images, the sum of theirs.
@@ -64,6 +65,10 @@ class SuiteAttack(Record):
     missing_gradients: int = 0
     non_finite_gradients: int = 0
     zero_gradients: int = 0
+
+    def robust_before(self, images: int) -> int:
+        """How many of all ``images`` were still robust before it."""
+        return round(self.robust_accuracy * images) + self.broken
 
 
 class EvaluateResult(Result):

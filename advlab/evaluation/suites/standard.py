@@ -1,47 +1,80 @@
-"""The standard suite: eleven attacks, for robustness figures that are to be published."""
+"""The standard suite: attacks with AutoAttack's budget where they win something."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from advlab.config import fields as f
 from advlab.config.options.run import EvaluateOptions
 from advlab.evaluation.entry import Entry
 
+_SHORT = 5  # the first attacks have one of so many parts of the steps
+
+_white = partial(Entry, sight="white", nearest_first=True)
+
 
 class Options(EvaluateOptions):
-    """Standard suite: noise, FGSM, PGD (three forms), APGD-CE, APGD-T, FAB, three black boxes."""
+    """Standard suite: short attacks on all images, AutoAttack's on those nearest to breaking."""
 
-    steps: f.Steps = 50
-    queries: f.ScoreQueries = 2000
+    steps: f.Steps = 100
+    queries: f.ScoreQueries = 5000
     decisions: f.DecisionQueries = 500
 
 
 def entries(options: Options) -> list[Entry]:
-    """The attacks in order of cost, since a broken image is not attacked again.
+    """Short attacks on all images, then longer ones on the images nearest to being broken first.
 
-    APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and
-    Square are the four of AutoAttack (Croce and Hein 2020, arXiv:2003.01690). In L1 FAB breaks many
-    images that no gradient ascent does, and takes twice as many steps. The smoothed PGD follows
-    gradients that are averages over ten points around the image; on a sound network it breaks next
-    to nothing that the attacks before it left.
+    A longer attack goes on to further images as long as it breaks some; one with further restarts
+    is run where the same attack broke any. APGD on cross-entropy and, towards other classes, on the
+    ratio of logits, FAB and Square are the four of AutoAttack, with its steps and queries (Croce
+    and Hein 2020, arXiv:2003.01690; in L1 2021, arXiv:2103.01208). Gradient ascent comes before
+    FAB, which else would break what it would have broken, so that a check tells masked gradients.
+    The smoothed PGD follows gradients that are averages over ten points around the image; on a
+    sound network it breaks next to nothing that the attacks before it left.
     """
-    steps = options.steps
-    fab_steps = 2 * steps if options.norm == "l1" else steps
+    steps, short = options.steps, max(1, options.steps // _SHORT)
+    half = max(1, steps // 2)
+    apgd_t = {"loss": "dlr"}
     return [
         Entry("noise", "noise", "control"),
         Entry("FGSM", "fgsm", "white"),
-        Entry("PGD", "pgd", "white", {"steps": steps, "restarts": 2}),
-        Entry("PGD-margin", "pgd", "white", {"steps": steps, "restarts": 2, "loss": "margin"}),
-        Entry("APGD-CE", "apgd", "white", {"steps": steps}),
+        Entry("PGD", "pgd", "white", {"steps": short}),
+        Entry("PGD-margin", "pgd", "white", {"steps": short, "loss": "margin"}),
         Entry(
-            "APGD-T",
+            "APGD-T-3",
             "apgd",
             "white",
-            {"steps": steps, "loss": "dlr", "target_classes": 9},
+            {**apgd_t, "steps": short, "target_classes": 3},
             classes=4,
         ),
-        Entry("FAB", "fab", "white", {"steps": fab_steps}, minimum_norm=True),
-        Entry("PGD-smoothed", "pgd", "white", {"steps": steps, "smoothing": 10}),
+        _white("APGD-CE", "apgd", settings={"steps": steps}),
+        _white("FAB-3", "fab", settings={"steps": steps, "target_classes": 3}, minimum_norm=True),
+        _white(
+            "APGD-CE-restarts",
+            "apgd",
+            settings={"steps": steps, "restarts": 4},
+            after="APGD-CE",
+            seed_shift=1,
+        ),
+        _white(
+            "FAB-restarts",
+            "fab",
+            settings={"steps": steps, "target_classes": 3, "restarts": 2, "random_start": True},
+            minimum_norm=True,
+            after="FAB-3",
+        ),
+        _white(
+            "APGD-T", "apgd", settings={**apgd_t, "steps": steps, "target_classes": 9}, classes=4
+        ),
+        _white("FAB", "fab", settings={"steps": steps}, minimum_norm=True, after="FAB-3"),
+        _white("PGD-smoothed", "pgd", settings={"steps": half, "smoothing": 10}),
         Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
-        Entry("Square", "square", "black", {"queries": options.queries}),
-        Entry("HopSkipJump", "hopskipjump", "black", {"queries": options.decisions}),
+        Entry("Square", "square", "black", {"queries": options.queries}, nearest_first=True),
+        Entry(
+            "HopSkipJump",
+            "hopskipjump",
+            "black",
+            {"queries": options.decisions},
+            nearest_first=True,
+        ),
     ]

@@ -3,8 +3,9 @@ certification."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples, selected
+from advlab.evaluation.nearest_first import attacked, batch_of
 from advlab.experiments.evaluate import certification, corruptions, detection
 from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
 from advlab.experiments.evaluate.state import EvaluationState
@@ -58,7 +60,7 @@ from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.sweep import Batches, Tasks, judge, sweep
+from advlab.perturbation.sweep import Batches, Point, Tasks, judge, sweep
 from advlab.perturbation.victim import GradientCount, Victim
 from advlab.results.comparison import PairedTest
 from advlab.results.evaluate import EvaluateResult, SuiteAttack
@@ -230,7 +232,7 @@ class Evaluation:
         eps = sorted({one for one in options.eps if one > 0})
         state = EvaluationState.restored(folder) if options.resume else None
         if state is None:
-            state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
+            state = EvaluationState.unattacked(images.inputs(slice(None)), clean, images.labels)
         surrogate = self._surrogate(state)
         stages, left_out = self._stages(victim, images, state, eps, surrogate is not None)
         if len(left_out) == len(self.entries):
@@ -344,7 +346,7 @@ class Evaluation:
             if entry.transfer and surrogate is not None:
                 state.surrogate = surrogate.record
             used = source if entry.transfer else None
-            elsewhere = None if shards is None else shards.batches(place, state.robust())
+            elsewhere = None if shards is None else partial(shards.batches, place)
             self._attack_one(entry, victim, used, images, state, radius, elsewhere)
             state.store(folder)
             if shards is not None:
@@ -409,27 +411,52 @@ class Evaluation:
         images: Images,
         state: EvaluationState,
         eps: float,
-        elsewhere: Batches | None = None,
+        elsewhere: Callable[[Tensor], Batches] | None = None,
     ) -> None:
+        """Run one attack, and note in the state what became of the images.
+
+        Args:
+            elsewhere: what attacks batches of the images at an index in other processes.
+        """
         options: EvaluateOptions = self.config.options
-        index = state.robust()
+        perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
         settings, given = settings_of(Stage(entry, eps), options)
-        broken, counts, seconds = 0, GradientCount(), 0.0
-        if len(index):
-            tasks = Tasks(images, index, images.labels[index], targeted=False)
-            attack = load_component("advlab.attacks", entry.attack, "attack").perturb
-            (point,) = sweep(attack, victim, tasks, given, surrogate=source, elsewhere=elsewhere)
-            state.break_images(
-                index[point.reached], point.perturbed[point.reached], entry.label, eps
+
+        def attack(group: Tensor) -> Point:
+            tasks = Tasks(images, group, images.labels[group], targeted=False)
+            most = batch_of(entry, len(group), options.batch_size)
+            (point,) = sweep(
+                perturb,
+                victim,
+                tasks,
+                given.model_copy(update={"batch_size": most}),
+                surrogate=source,
+                elsewhere=None if elsewhere is None else elsewhere(group),
             )
-            broken = int(point.reached.sum())
-            counts, seconds = point.gradients, point.seconds
+            return point
+
+        index = state.robust()
+        if state.broken_under(entry.after, eps) == 0:
+            index = index[:0]
+        total, broken, counts, seconds = 0, 0, GradientCount(), 0.0
+        for group, point in attacked(
+            index,
+            state.nearest,
+            images.labels,
+            attack,
+            nearest_first=entry.nearest_first,
+        ):
+            state.break_images(
+                group[point.reached], point.perturbed[point.reached], entry.label, eps
+            )
+            total, broken = total + len(group), broken + int(point.reached.sum())
+            counts, seconds = counts + point.gradients, seconds + point.seconds
         state.attacks.append(
             SuiteAttack(
                 eps=eps,
                 attack=entry.label,
                 knowledge=entry.sight,
-                attacked=len(index),
+                attacked=total,
                 broken=broken,
                 robust_accuracy=state.robust_accuracy(),
                 seconds=round(seconds, 3),
@@ -440,11 +467,15 @@ class Evaluation:
                 zero_gradients=counts.zero,
             )
         )
-        if len(index):
+        if total:
             robust = f"{percent(state.robust_accuracy())} robust"
             logger.info(
-                f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, "
+                f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {total:,} broken, "
                 f"{robust}, {seconds:.1f} s"
+            )
+        elif len(state.robust()):
+            logger.info(
+                f"ε {eps_text(eps)}, {entry.label}: not run, since {entry.after} broke no image"
             )
 
 
@@ -462,7 +493,13 @@ def _after(
     for radius in eps:
         rows = [row for row in state.attacks if row.eps == radius]
         outcomes = [
-            Outcome(row.attack, row.knowledge, row.attacked, row.broken, *kinds[row.attack])
+            Outcome(
+                row.attack,
+                row.knowledge,
+                row.robust_before(total),
+                row.broken,
+                *kinds[row.attack],
+            )
             for row in rows
         ]
         failed.update(postflight(outcomes, total))

@@ -49,7 +49,8 @@ class Stage:
 def settings_of(stage: Stage, options: EvaluateOptions) -> tuple[dict[str, JsonValue], Any]:
     """What a result says of the attack's settings, and the attack's options."""
     entry = stage.entry
-    settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
+    own = {"seed": entry.seed(options.seed), "batch_size": options.batch_size}
+    settings = {**entry.settings, **own}
     surrogate = "another network" if entry.transfer else None
     given = {**settings, "norm": options.norm, "eps": [stage.eps], "surrogate": surrogate}
     return settings, entry.kind().model_validate(given)
@@ -68,9 +69,15 @@ class SpreadStages:
 
     def begin(self, index: Tensor) -> None:
         """Begin with the first attack on these images (N,), without waiting for it."""
-        self._shards.begin(
-            following(self._make, 0, len(self._stages), index.tolist(), {}, self._batch)
-        )
+        self._shards.begin(following(self._make, 0, self._end(0), index.tolist(), {}, self._batch))
+
+    def _end(self, first: int) -> int:
+        """The place behind ``first`` and the attacks after it whose images can be known before it
+        has ended: not those of an attack on the images nearest to being broken, which are chosen
+        when all others are known."""
+        later = range(first, len(self._stages))
+        chosen = (place for place in later if self._stages[place].entry.nearest_first)
+        return next(chosen, len(self._stages))
 
     def batches(self, place: int, index: Tensor) -> Batches:
         """What attacks batches of the images at ``index`` (N,) by the attack at a place."""
@@ -81,7 +88,7 @@ class SpreadStages:
             numbers = index[torch.cat(list(batches))].tolist()
 
             def ahead(known: Mapping[Shard, ShardOutcome]) -> Iterator[Shard]:
-                return following(self._make, place, len(self._stages), numbers, known, self._batch)
+                return following(self._make, place, self._end(place), numbers, known, self._batch)
 
             return self._shards.results(wanted, ahead)
 

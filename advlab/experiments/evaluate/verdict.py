@@ -19,7 +19,7 @@ from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.plots.verdict import fallen_by_attack
-from advlab.results.evaluate import EvaluateResult, RobustPoint
+from advlab.results.evaluate import EvaluateResult, RobustPoint, SuiteAttack
 from advlab.runs.machine import Machine
 from advlab.runs.results import TIMING, NetworkRecord
 from advlab.runs.table import counted, percent, table
@@ -157,6 +157,14 @@ def _budget(result: EvaluateResult) -> str:
         differences.append(f"AutoAttack also runs {', '.join(missing)}")
     if less:
         differences.append(f"AutoAttack has a larger budget for {', '.join(less)}")
+    last = [row for row in result.attacks if row.eps == result.eps[-1]]
+    some = [
+        row.attack
+        for row in last
+        if row.attack in official and row.attacked < row.robust_before(result.images)
+    ]
+    if some:
+        differences.append(f"AutoAttack runs {', '.join(some)} on every robust image")
     return "".join(f"; {difference}" for difference in differences)
 
 
@@ -227,6 +235,14 @@ def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[f
     return lines
 
 
+def _attacked(row: SuiteAttack, images: int) -> str:
+    """How many images an attack was run on, and of how many that were robust where not all."""
+    before = row.robust_before(images)
+    if not row.attacked:
+        return "not run" if before else "none left"
+    return f"{row.attacked:,}" + (f" of {before:,}" if row.attacked < before else "")
+
+
 def report(result: EvaluateResult) -> None:
     """Print the verdict, and what it rests on."""
     logger.info(f"VERDICT: {sentence(result)}")
@@ -236,7 +252,7 @@ def report(result: EvaluateResult) -> None:
         [
             eps_text(row.eps),
             row.attack,
-            f"{row.attacked:,}" if row.attacked else "none left",
+            _attacked(row, result.images),
             f"{row.broken:,}" if row.attacked else "–",
             percent(row.robust_accuracy),
             f"{row.seconds:.1f}",

@@ -1,0 +1,166 @@
+"""Attacks that begin with the images nearest to being broken: which they take, and when they
+end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import advlab
+from advlab.attacks import fab
+from advlab.cli.main import main
+from advlab.config.options.run import DataOptions
+from advlab.data import load_images
+from advlab.evaluation.entry import Entry
+from advlab.evaluation.nearest_first import attacked, batch_of, leads
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sweep import Point
+from advlab.perturbation.victim import GradientCount, Victim
+from advlab.results.evaluate import SuiteAttack
+
+LABELS = torch.zeros(200, dtype=torch.int64)
+
+
+def attack_on(breaks: Callable[[Tensor], Tensor], seen: list[list[int]]) -> Callable[..., Point]:
+    """An attack that breaks the images of which ``breaks`` is true, and notes its groups."""
+
+    def attack(group: Tensor) -> Point:
+        seen.append(group.tolist())
+        reached = breaks(group)
+        logits = torch.stack([torch.zeros(len(group)), torch.where(reached, 1.0, -0.25)], dim=1)
+        nothing = torch.zeros(len(group), 1, 1, 1)
+        return Point(0.1, nothing, logits, reached, 0.0, len(group), 0, GradientCount())
+
+    return attack
+
+
+def groups_of(
+    breaks: Callable[[Tensor], Tensor], nearest: Tensor, index: Tensor | None = None
+) -> list[list[int]]:
+    seen: list[list[int]] = []
+    index = torch.arange(200) if index is None else index
+    for group, point in attacked(
+        index, nearest, LABELS, attack_on(breaks, seen), nearest_first=True
+    ):
+        assert group.tolist() == seen[-1]
+        assert len(point.reached) == len(group)
+    return seen
+
+
+def test_a_lead_is_the_best_wrong_class_less_the_true_one() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, 1.0]])
+    assert leads(logits, torch.tensor([0, 2])).tolist() == [-0.5, 3.0]
+
+
+def test_an_attack_that_breaks_nothing_takes_the_nearest_twentieth() -> None:
+    nearest = -torch.arange(200, 0, -1).double()  # the last image is the nearest
+    (group,) = groups_of(lambda group: torch.zeros(len(group), dtype=torch.bool), nearest)
+    assert group == list(range(190, 200))
+    # What the attack reached is remembered: images that it brought nearer are first the next time.
+    assert nearest[190:].tolist() == [-0.25] * 10
+    assert nearest[:190].tolist() == list(range(-200, -10))
+
+
+def test_groups_double_as_long_as_some_break() -> None:
+    nearest = -torch.arange(1, 201).double()  # the first image is the nearest
+    seen = groups_of(lambda group: (group == 5) | (group == 25), nearest)
+    assert [len(group) for group in seen] == [10, 20, 40]
+    assert [image for group in seen for image in group] == list(range(70))
+
+
+def test_all_others_follow_where_nearly_all_break() -> None:
+    nearest = -torch.arange(1, 201).double()
+    seen = groups_of(lambda group: group != 0, nearest)
+    assert [len(group) for group in seen] == [10, 190]
+    none = groups_of(lambda group: group < 7, -torch.arange(1, 201).double())
+    assert [len(group) for group in none] == [10, 20], "seven of ten are not nearly all"
+
+
+def test_no_group_is_left_over_that_is_hardly_smaller() -> None:
+    nearest = -torch.arange(1, 201).double()
+    seen = groups_of(lambda group: group == 0, nearest, torch.arange(0, 39))
+    assert [len(group) for group in seen] == [10, 29], "of 29 no 20 are taken first"
+    assert groups_of(lambda group: group > 0, nearest, torch.arange(0)) == []
+
+
+def test_batches_depend_on_the_group_alone() -> None:
+    own = Entry("a", "fgsm", "white", nearest_first=True)
+    assert [batch_of(own, count, 250) for count in (10, 50, 300, 4000)] == [50, 50, 75, 250]
+    assert batch_of(own, 300, 8) == 8
+    assert batch_of(Entry("a", "fgsm", "white"), 10, 250) == 250
+
+
+# --- in the standard suite ------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def table(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """The rows of a verdict on a network of which some images are broken, by attack."""
+    out = tmp_path_factory.mktemp("standard")
+    line = f"evaluate standard --model {runs}/train/small --eps 0.07 --limit 120 --steps 10"
+    line += f" --queries 30 --decisions 60 --precision fp32 --name v --out {out}"
+    assert main(line.split()) == 0
+    values = json.loads((out / "evaluate/v/metrics.json").read_text())
+    assert 0 < values["robust_accuracy"] < values["clean_accuracy"]
+    return {row["attack"]: row for row in values["attacks"]}
+
+
+def test_the_table_says_how_many_of_the_robust_images_were_attacked(
+    table: dict[str, dict[str, object]],
+) -> None:
+    rows = [SuiteAttack.model_validate(row) for row in table.values()]
+    for row, later in pairwise(rows):
+        assert later.robust_before(120) == row.robust_before(120) - row.broken
+    everywhere = {row.attack for row in rows if row.attacked == row.robust_before(120)}
+    assert everywhere >= {"noise", "FGSM", "PGD", "PGD-margin", "APGD-T-3"}
+    assert rows[-1].attack == "HopSkipJump"
+    assert 0 < rows[-1].attacked < rows[-1].robust_before(120)
+
+
+def test_other_starts_follow_a_success_alone(table: dict[str, dict[str, object]]) -> None:
+    for name, first in {
+        "APGD-CE-restarts": "APGD-CE",
+        "FAB-restarts": "FAB-3",
+        "FAB": "FAB-3",
+    }.items():
+        assert (table[name]["attacked"] == 0) == (table[first]["broken"] == 0)
+    settings = {name: row["settings"] for name, row in table.items()}
+    assert settings["APGD-CE"]["seed"] == 0  # type: ignore[index]
+    assert settings["APGD-CE-restarts"]["seed"] == 1  # type: ignore[index]
+
+
+def test_python_and_the_command_line_say_the_same(
+    table: dict[str, dict[str, object]], runs: Path
+) -> None:
+    test = load_images.load(DataOptions(dataset="digits")).test
+    given: dict[str, Any] = {"steps": 10, "queries": 30, "decisions": 60, "device": "cpu"}
+    model = advlab.load_model(str(runs / "train/small"))
+    images, labels = test.inputs(slice(0, 120)), test.labels[:120]
+    result = advlab.evaluate(model, images, labels, eps=0.07, precision="fp32", **given)
+    rows = {row.attack: (row.attacked, row.broken) for row in result.attacks}
+    assert rows == {
+        name: (row["attacked"], row["broken"]) for name, row in table.items() if name in rows
+    }
+    assert set(table) - set(rows) <= {"transfer"}
+
+
+def test_fab_may_start_at_random() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(16, 20), nn.ReLU(), nn.Linear(20, 4)]
+    model = nn.Sequential(*layers).eval()
+    images = torch.rand(6, 1, 4, 4)
+    labels = model(images).argmax(1)
+
+    def moved(**given: object) -> Tensor:
+        options = fab.Options.model_validate({"steps": 3, "minimal": True, **given})
+        random = ImageRandom(0, torch.arange(6))
+        return fab.perturb(Victim(model), images, Goal(labels), random, 1.0, options)
+
+    assert torch.equal(moved(), moved(random_start=False))
+    assert not torch.equal(moved(), moved(random_start=True))

@@ -70,6 +70,10 @@ class SuiteAttack(Record):
         """How many of all ``images`` were still robust before it."""
         return round(self.robust_accuracy * images) + self.broken
 
+    def left_alone(self, images: int) -> bool:
+        """Whether it was not run on any of all ``images`` though some were robust."""
+        return self.attacked == 0 and self.robust_before(images) > 0
+
 
 class EvaluateResult(Result):
     """A suite of attacks on one network: the worst case for each image.

@@ -209,7 +209,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         bars = [
             (row.attack, row.robust_accuracy, row.knowledge)
             for row in result.attacks
-            if row.eps == eps[-1]
+            if row.eps == eps[-1] and not row.left_alone(result.images)
         ]
         smaller = [row.robust_accuracy for row in result.attacks if row.eps != eps[-1]]
         before = (f"after ε ≤ {eps_text(eps[-2])}", smaller[-1]) if smaller else None
@@ -239,7 +239,7 @@ def _attacked(row: SuiteAttack, images: int) -> str:
     """How many images an attack was run on, and of how many that were robust where not all."""
     before = row.robust_before(images)
     if not row.attacked:
-        return "not run" if before else "none left"
+        return "not run" if row.left_alone(images) else "none left"
     return f"{row.attacked:,}" + (f" of {before:,}" if row.attacked < before else "")
 
 

@@ -54,13 +54,15 @@ R = TypeVar("R", bound=TransformedResult)
 
 @dataclass(frozen=True)
 class Example:
-    """An image of a figure, (C, H, W), before and after, with its parameters and predictions."""
+    """An image of a figure, (C, H, W), before and after, with its parameters and predictions, and
+    the test image's own number."""
 
     clean: Tensor
     perturbed: Tensor
     parameters: Tensor
     before: str
     after: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ def _draw(
                 outcome.searched.parameters[task],
                 prediction(before[task], classes),
                 prediction(outcome.logits[task], classes),
+                int(tasks.numbers[task]),
             )
             for task in examples
         ]
@@ -239,6 +242,7 @@ def _draw(
                 example.before,
                 example.after,
                 kind.words(example.parameters),
+                example.number,
             )
             for example in pictured
         ]

@@ -93,7 +93,7 @@ def test_no_group_is_left_over_that_is_hardly_smaller() -> None:
 
 def test_batches_depend_on_the_group_alone() -> None:
     own = Entry("a", "fgsm", "white", nearest_first=True)
-    assert [batch_of(own, count, 250) for count in (10, 50, 300, 4000)] == [50, 50, 75, 250]
+    assert [batch_of(own, count, 250) for count in (10, 50, 300, 4000)] == [25, 25, 75, 250]
     assert batch_of(own, 300, 8) == 8
     assert batch_of(Entry("a", "fgsm", "white"), 10, 250) == 250
 

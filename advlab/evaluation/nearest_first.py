@@ -15,7 +15,7 @@ _FIRST = 20  # the first group is one of so many parts of all images
 _LEAST = 10  # images in it
 _NEARLY_ALL = 0.8  # of a group: where so many break, all others are attacked together
 _BATCHES = 4  # of a group, for processes that share it
-_SMALLEST_BATCH = 50
+_SMALLEST_BATCH = 25
 
 
 def leads(logits: Tensor, labels: Tensor) -> Tensor:

@@ -454,7 +454,7 @@ def attack(
     targets: Tensor | None = None,
     surrogate: nn.Module | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     **options: Any,
 ) -> AttackResult:
     """Attack a model on images.
@@ -471,8 +471,10 @@ def attack(
         surrogate: the model that the images are made on, for a black-box transfer.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: of gradients: ``fp32``, ``bf16``, ``fp16`` or ``auto``, which is bf16 where the
-            machine has it and the gradients on the first images point where those in float32 do.
-            Whether an image is broken is always decided in the model's own arithmetic.
+            machine has it and the gradients on the first images point where those in float32 do;
+            by default the attack's own, as on the command line: ``fp32`` of a single step and of
+            attacks that look for the decision boundary, ``auto`` of most others. Whether an image
+            is broken is always decided in the model's own arithmetic.
         **options: further options of the attack: ``norm``, ``steps``, ``loss``, ``seed``, ...
 
     Raises:
@@ -491,8 +493,8 @@ def attack(
         )
     _refuse_of_command_line(options, name)
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
-    _named_machine(device, precision)
-    if precision != "auto":
+    _named_machine(device, precision or "auto")
+    if precision is not None:
         given["precision"] = precision
     in_ball = issubclass(module.Options, AttackOptions)
     if in_ball:
@@ -503,6 +505,7 @@ def attack(
     if "norm" in type(settings).model_fields:
         check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
+    precision = settings.precision
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
     victim = Victim(model, machine, settings.batch_size)
     wanted = data.labels if targets is None else _tensor(targets, "targets").cpu()
@@ -577,7 +580,8 @@ def evaluate(
     line.
 
     Args:
-        model, images, labels, eps, device, precision: as for ``attack``.
+        model, images, labels, eps, device: as for ``attack``.
+        precision: of gradients, as for ``attack``; attacks whose own is ``fp32`` keep it.
         norm: ``linf``, ``l2`` or ``l1``.
         suite: ``standard``, ``autoattack`` or ``quick``.
         **options: further options of the suite: ``attacks`` (only these of it, by the names in

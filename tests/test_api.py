@@ -219,6 +219,37 @@ def test_what_is_no_model_is_refused(model: Any, digits: tuple[Tensor, Tensor]) 
         advlab.evaluate(model, *digits, eps=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "precision"),
+    [
+        ("fab", {}, "fp32"),
+        ("fab", {"precision": "auto"}, "auto"),
+        ("stadv", {}, "fp32"),
+        ("pgd", {}, "auto"),
+        ("pgd", {"precision": "bf16"}, "bf16"),
+    ],
+)
+def test_an_attack_has_the_precision_that_it_has_on_the_command_line(
+    name: str,
+    given: dict[str, Any],
+    precision: str,
+    model: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def machine(device: str, precision: str) -> Machine:
+        asked.append(precision)
+        return Machine(torch.device("cpu"), "fp32")
+
+    monkeypatch.setattr("advlab.api.machine_of", machine)
+    images, labels = (one[:2] for one in digits)
+    eps = None if name == "stadv" else 0.1
+    advlab.attack(model, images, labels, name, eps=eps, steps=1, **given)
+    assert asked[-1] == precision
+
+
 @pytest.mark.parametrize("given", [{"precision": "fp64"}, {"device": "gpu"}])
 def test_what_is_no_machine_is_refused(
     given: dict[str, Any], model: nn.Module, digits: tuple[Tensor, Tensor]

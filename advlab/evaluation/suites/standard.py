@@ -9,6 +9,7 @@ from advlab.config.options.run import EvaluateOptions
 from advlab.evaluation.entry import Entry
 
 _SHORT = 5  # the first attacks have one of so many parts of the steps
+_LEAST = 10  # but so many, where the others have
 
 _white = partial(Entry, sight="white", nearest_first=True)
 
@@ -32,7 +33,8 @@ def entries(options: Options) -> list[Entry]:
     The smoothed PGD follows gradients that are averages over ten points around the image; on a
     sound network it breaks next to nothing that the attacks before it left.
     """
-    steps, short = options.steps, max(1, options.steps // _SHORT)
+    steps = options.steps
+    short = min(steps, max(_LEAST, steps // _SHORT))
     half = max(1, steps // 2)
     apgd_t = {"loss": "dlr"}
     return [

@@ -206,6 +206,22 @@ def test_what_cannot_be_started_from_is_refused_in_a_line(
     assert len(list(Path("samples/train").iterdir())) == 1
 
 
+def test_weights_for_other_images_are_refused_by_their_shapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train("mlp --width 16 --epochs 1 --name base") == 0
+    pixels = np.zeros((60, 3, 12, 12), dtype=np.uint8)
+    np.savez("colour.npz", images=pixels, labels=np.arange(60) % 10)
+    capsys.readouterr()
+    assert (
+        main(["train", "samples/train/base", "--dataset", "npz:colour.npz", "--epochs", "1"]) == 2
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "advlab: --weights: samples/train/base does not hold weights of mlp: they are for images "
+        "of 1 × 28 × 28, and these are 3 × 12 × 12"
+    )
+
+
 @pytest.mark.parametrize(
     "line",
     [

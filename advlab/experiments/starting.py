@@ -21,7 +21,7 @@ from advlab.logs import logger
 from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
 from advlab.networks.code_hash import code_hash, refusing_unreadable
-from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
+from advlab.networks.metadata import IMAGE_CLASSIFIER, ImageClassifierMetadata, read_metadata
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_numbers, check_values, read_state
 from advlab.runs.machine import derive
@@ -102,7 +102,7 @@ def check_weights(name: str, options: Any) -> None:
         return
     file = _file(weights)
     if not is_referenced(name) or checkpoint.is_image_classifier(file):
-        _check_checkpoint(file, name)
+        _checked(file, name)
 
 
 def starting_contents(name: str, options: Any) -> dict[str, str]:
@@ -152,8 +152,9 @@ def _load(model: nn.Sequential, name: str, shape: tuple[int, int, int], options:
     if options.weights is None and not names_library(name):
         return referenced.trainable(model).replaced if is_referenced(name) else None
     file = None if options.weights is None else _file(options.weights)
+    other_images = ""
     if file is not None and (not is_referenced(name) or checkpoint.is_image_classifier(file)):
-        _check_checkpoint(file, name)
+        other_images = _other_images(_checked(file, name), shape)
         state: Mapping[str, Tensor] = read_state(file)
         target: nn.Module = model
     elif names_library(name):
@@ -167,7 +168,14 @@ def _load(model: nn.Sequential, name: str, shape: tuple[int, int, int], options:
     expected = target.state_dict()
     check_values(state, where)
     check_numbers(state, expected, where)
-    return _load_state(target, state, where, name, referenced.last_layer(target, shape, model))
+    layer = referenced.last_layer(target, shape, model)
+    return _load_state(target, state, where, name, layer, other_images)
+
+
+def _other_images(metadata: ImageClassifierMetadata, shape: tuple[int, int, int]) -> str:
+    """That a checkpoint is for images of another shape, in words; empty where it is not."""
+    own, given = (" × ".join(map(str, size)) for size in (metadata.shape, shape))
+    return "" if own == given else f"they are for images of {own}, and these are {given}"
 
 
 def _load_state(
@@ -176,11 +184,13 @@ def _load_state(
     where: str,
     name: str,
     layer: tuple[str, nn.Module] | None,
+    other_images: str,
 ) -> int | None:
     """Load a state dict; a last layer for another number of classes keeps its random weights.
 
     Args:
         layer: the last layer of the target, with its name.
+        other_images: why the weights may not fit, where they are for images of another shape.
 
     Returns:
         That other number; None where everything was loaded.
@@ -202,7 +212,9 @@ def _load_state(
         target.load_state_dict(values)
     except RuntimeError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
-        raise UsageError(f"{where} does not hold weights of {name}: {reason[:200]}") from error
+        raise UsageError(
+            f"{where} does not hold weights of {name}: {other_images or reason[:200]}"
+        ) from error
     return replaced
 
 
@@ -267,8 +279,8 @@ def _file(weights: str) -> Path:
     return file
 
 
-def _check_checkpoint(file: Path, name: str) -> None:
-    """Refuse a checkpoint that a network cannot start from.
+def _checked(file: Path, name: str) -> ImageClassifierMetadata:
+    """The metadata of a checkpoint that a network can start from.
 
     Raises:
         UsageError: it is no checkpoint, one of another network, or has input filters.
@@ -281,3 +293,4 @@ def _check_checkpoint(file: Path, name: str) -> None:
         raise UsageError(f"--weights: {file} holds {metadata.model}, and {name} is trained here")
     if metadata.filters:
         raise UsageError(f"--weights: {file} has input filters; name the network without them")
+    return metadata

@@ -26,7 +26,7 @@ from advlab.perturbation.sweep import Point
 from advlab.perturbation.victim import GradientCount, Victim
 from advlab.results.evaluate import SuiteAttack
 
-LABELS = torch.zeros(200, dtype=torch.int64)
+LABELS = torch.zeros(600, dtype=torch.int64)
 
 
 def attack_on(breaks: Callable[[Tensor], Tensor], seen: list[list[int]]) -> Callable[..., Point]:
@@ -43,13 +43,13 @@ def attack_on(breaks: Callable[[Tensor], Tensor], seen: list[list[int]]) -> Call
 
 
 def groups_of(
-    breaks: Callable[[Tensor], Tensor], nearest: Tensor, index: Tensor | None = None
+    breaks: Callable[[Tensor], Tensor], nearest: Tensor | None = None, count: int = 600
 ) -> list[list[int]]:
+    """The groups of the first ``count`` images; without ``nearest`` the first image is nearest."""
     seen: list[list[int]] = []
-    index = torch.arange(200) if index is None else index
-    for group, point in attacked(
-        index, nearest, LABELS, attack_on(breaks, seen), nearest_first=True
-    ):
+    near = -torch.arange(1, 601).double() if nearest is None else nearest
+    attack = attack_on(breaks, seen)
+    for group, point in attacked(torch.arange(count), near, LABELS, attack, nearest_first=True):
         assert group.tolist() == seen[-1]
         assert len(point.reached) == len(group)
     return seen
@@ -61,34 +61,38 @@ def test_a_lead_is_the_best_wrong_class_less_the_true_one() -> None:
 
 
 def test_an_attack_that_breaks_nothing_takes_the_nearest_twentieth() -> None:
-    nearest = -torch.arange(200, 0, -1).double()  # the last image is the nearest
+    nearest = -torch.arange(600, 0, -1).double()  # the last image is the nearest
     (group,) = groups_of(lambda group: torch.zeros(len(group), dtype=torch.bool), nearest)
-    assert group == list(range(190, 200))
+    assert group == list(range(570, 600))
     # What the attack reached is remembered: images that it brought nearer are first the next time.
-    assert nearest[190:].tolist() == [-0.25] * 10
-    assert nearest[:190].tolist() == list(range(-200, -10))
+    assert nearest[570:].tolist() == [-0.25] * 30
+    assert nearest[:570].tolist() == list(range(-600, -30))
 
 
 def test_groups_double_as_long_as_some_break() -> None:
-    nearest = -torch.arange(1, 201).double()  # the first image is the nearest
-    seen = groups_of(lambda group: (group == 5) | (group == 25), nearest)
-    assert [len(group) for group in seen] == [10, 20, 40]
-    assert [image for group in seen for image in group] == list(range(70))
+    seen = groups_of(lambda group: (group == 5) | (group == 75))
+    assert [len(group) for group in seen] == [30, 60, 120]
+    assert [image for group in seen for image in group] == list(range(210))
 
 
 def test_all_others_follow_where_nearly_all_break() -> None:
-    nearest = -torch.arange(1, 201).double()
-    seen = groups_of(lambda group: group != 0, nearest)
-    assert [len(group) for group in seen] == [10, 190]
-    none = groups_of(lambda group: group < 7, -torch.arange(1, 201).double())
-    assert [len(group) for group in none] == [10, 20], "seven of ten are not nearly all"
+    assert [len(group) for group in groups_of(lambda group: group != 0)] == [30, 570]
+    some = groups_of(lambda group: group < 21)
+    assert [len(group) for group in some] == [30, 60], "21 of 30 are not nearly all"
 
 
 def test_no_group_is_left_over_that_is_hardly_smaller() -> None:
-    nearest = -torch.arange(1, 201).double()
-    seen = groups_of(lambda group: group == 0, nearest, torch.arange(0, 39))
-    assert [len(group) for group in seen] == [10, 29], "of 29 no 20 are taken first"
-    assert groups_of(lambda group: group > 0, nearest, torch.arange(0)) == []
+    seen = groups_of(lambda group: group == 0, count=119)
+    assert [len(group) for group in seen] == [30, 89], "of 89 no 60 are taken first"
+    assert groups_of(lambda group: group >= 0, count=0) == []
+
+
+def test_a_group_has_enough_images_of_a_few() -> None:
+    nearest, labels = -torch.arange(1, 101).double(), torch.zeros(100, dtype=torch.int64)
+    seen: list[list[int]] = []
+    attack = attack_on(lambda group: group < 0, seen)
+    list(attacked(torch.arange(100), nearest, labels, attack, nearest_first=True))
+    assert seen == [list(range(25))]
 
 
 def test_batches_depend_on_the_group_alone() -> None:
@@ -120,7 +124,7 @@ def test_the_table_says_how_many_of_the_robust_images_were_attacked(
     everywhere = {row.attack for row in rows if row.attacked == row.robust_before(120)}
     assert everywhere >= {"noise", "FGSM", "PGD", "PGD-margin", "APGD-T-3"}
     assert rows[-1].attack == "HopSkipJump"
-    assert 0 < rows[-1].attacked < rows[-1].robust_before(120)
+    assert 25 <= rows[-1].attacked < rows[-1].robust_before(120)
 
 
 def test_other_starts_follow_a_success_alone(table: dict[str, dict[str, object]]) -> None:

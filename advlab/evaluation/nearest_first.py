@@ -12,7 +12,7 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.sweep import Point
 
 _FIRST = 20  # the first group is one of so many parts of all images
-_LEAST = 10  # images in it
+_LEAST = 25  # images in it
 _NEARLY_ALL = 0.8  # of a group: where so many break, all others are attacked together
 _BATCHES = 4  # of a group, for processes that share it
 _SMALLEST_BATCH = 25

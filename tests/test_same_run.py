@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from advlab.cli.main import main
+from advlab.config.options.run import EvaluateOptions
 from advlab.experiments.attack import run as attack_experiment
 from advlab.experiments.evaluate import run as evaluate_experiment
 from advlab.experiments.evaluate.state import EvaluationState
@@ -80,6 +81,23 @@ def test_another_component_of_the_same_name_is_refused(
     assert before == {
         file.name: file.read_bytes() for file in next(Path("samples").glob("*/a")).iterdir()
     }
+
+
+def test_what_an_earlier_version_computed_otherwise_is_another_run(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options are the same, and so was the line."""
+    line = f"evaluate quick --model {runs}/train/small --attacks FGSM --eps 0.1 --limit 4"
+    line += f" --name v --out {tmp_path} --dataset digits"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(EvaluateOptions, "revision", 1)
+        assert main(line.split()) == 0
+    capsys.readouterr()
+    assert main(line.split()) == 2
+    assert "holds another run (revision none there, 2 here)" in capsys.readouterr().err
+    assert main([*line.split(), "--overwrite"]) == 0
+    assert main(line.split()) == 0
+    assert "finished already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

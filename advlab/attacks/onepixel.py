@@ -30,6 +30,7 @@ class Options(AttackOptions):
 
     sees: ClassVar[Sees] = "logits"
     checked_against: ClassVar[str] = "torchattacks"
+    revision: ClassVar[int] = 2  # half of the children start from the best candidate
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [1.0]

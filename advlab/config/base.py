@@ -99,6 +99,8 @@ class Options(BaseModel):
         coerce_numbers_to_str=True,
     )
 
+    # Raised where the same options compute something else than in an earlier version of advlab.
+    revision: ClassVar[int] = 1
     # Options that change nothing unless another one has one of these values.
     goes_with: ClassVar[Conditions] = {}
 

@@ -50,8 +50,9 @@ class Identity:
     Attributes:
         command: the command.
         component: the model, attack, defence or action.
-        options: every option that changes what is computed, by its name; and ``processes``, where
-            several share each batch.
+        options: every option that changes what is computed, by its name; ``processes``, where
+            several share each batch; and the ``revision`` of what they are options of, where it is
+            not the first.
         contents: sha256 of the data and of every network or file that the run starts from, by what
             it is.
         schema_version: of the result.
@@ -73,6 +74,8 @@ class Identity:
         options = identity_of(config.options)
         if current().size > 1:
             options["processes"] = current().size
+        if config.options.revision > 1:
+            options["revision"] = config.options.revision
         hashes = dict(contents)
         for name in PLACES & options.keys():
             if (config.command, name) in _WORDS:

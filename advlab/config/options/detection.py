@@ -24,6 +24,8 @@ def _detectors() -> list[str]:
 class DetectionOptions(TargetOptions):
     """Options of ``advlab evaluate detection``: the network, the detector, and the attacks."""
 
+    revision: ClassVar[int] = 2  # FGSM in float32
+
     goes_with: ClassVar[Conditions] = {
         "squeezers": ("detector", ("squeezing",)),
         "bits": ("detector", ("squeezing",)),

@@ -427,6 +427,8 @@ class PgdTrainingOptions(AdversarialOptions):
 class EvaluateOptions(TargetOptions):
     """Options of a suite of attacks: the network, the norm and radii, and the attacks."""
 
+    revision: ClassVar[int] = 2  # FAB, FGSM and Square in float32; the nearest images first
+
     surrogate: target_network.TransferFrom = None
     norm: f.Norm = "linf"
     eps: f.Eps = [0.1]

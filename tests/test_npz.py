@@ -476,6 +476,7 @@ def test_arrays_that_nobody_reads_may_be_anything(tmp_path: Path) -> None:
     [
         (stored_as(BYTES, (2, 0), 20_000), "Header info length"),
         (stored_as(BYTES, (1, 0)).replace(b"(", b"(-", 1), "images have"),
+        (stored_as(BYTES, (1, 0)).replace(b"(60, 3, ", b"(True, 3, ", 1), "has the shape"),
         (b"\x93NUMPY\x09\x00" + stored_as(BYTES, (2, 0))[8:], "the unknown version 9.0"),
     ],
 )

@@ -47,6 +47,7 @@ _LEVELS = 255
 _ZIP = b"PK\x03\x04"  # what an archive begins with
 _ARRAY = ".npy"  # what the name of an array in it ends in
 _MAGIC = np.lib.format.MAGIC_PREFIX  # what an array begins with
+_MOST_DEFLATED = 1032  # bytes that one byte of an archive may stand for
 _CHUNK = 64_000_000  # bytes of an array that are read at a time
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -256,7 +257,10 @@ def _stored(file: Path, name: str, member: str) -> Stored:
     """
     with _damage_named(file), zipfile.ZipFile(file) as archive, archive.open(member) as stream:
         shape, by_columns, dtype = _head(stream)
-        held = archive.getinfo(member).file_size - stream.tell()
+        stated = archive.getinfo(member).file_size - stream.tell()
+        held = min(stated, _MOST_DEFLATED * file.stat().st_size)
+        if any(type(length) is not int for length in shape):  # True is one, as numbers go
+            raise ValueError(f"{name} has the shape {shape}")
         if not dtype.hasobject and dtype.itemsize * math.prod(shape) > held:
             raise EOFError(f"{name} is cut off")
     return Stored(file, name, member, shape, dtype, in_rows=not by_columns and not dtype.hasobject)

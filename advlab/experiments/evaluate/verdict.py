@@ -238,8 +238,6 @@ def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[f
 def _attacked(row: SuiteAttack, images: int) -> str:
     """How many images an attack was run on, and of how many that were robust where not all."""
     before = row.robust_before(images)
-    if not row.attacked:
-        return "not run" if row.left_alone(images) else "none left"
     return f"{row.attacked:,}" + (f" of {before:,}" if row.attacked < before else "")
 
 

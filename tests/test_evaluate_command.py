@@ -248,7 +248,7 @@ def test_attacks_that_had_no_image_left_say_so(
     line = f"quick --checkpoint {runs / 'train' / 'small'} --attacks FGSM PGD --steps 1"
     assert evaluate(f"{line} --eps 1 --limit 4") == 0
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "| PGD " in line]
-    assert [cell.strip() for cell in rows[0][3:5]] == ["none left", "–"]
+    assert [cell.strip() for cell in rows[0][3:5]] == ["0", "–"]
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -452,6 +452,10 @@ def test_a_minimum_norm_attack_that_breaks_what_gradient_ascent_did_not_is_notic
     assert postflight([ascent, Outcome("FAB", "white", 70, 40)], 100) == {}
     assert postflight([ascent, Outcome("FAB", "white", 70, 3, True)], 100) == {}
     assert postflight([ascent], 100) == {}
+    later = Outcome("FAB-restarts", "white", 30, 6, True)
+    (text,) = postflight([ascent, fab, later], 100).values()
+    assert "broke 40 of the 70" in text, "the strongest is named, not the last"
+    assert postflight([fab], 100) == {}, "without gradient ascent there is nothing to compare with"
 
 
 def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(

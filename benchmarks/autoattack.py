@@ -100,9 +100,9 @@ def _correct(network: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         )
 
 
-def main() -> None:
-    """Run both sides and append a table row for each attack."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+def options_of_network(text: str) -> argparse.ArgumentParser:
+    """A parser of what both comparisons with the official code take: network, images, ball."""
+    parser = argparse.ArgumentParser(description=text.split("\n", 1)[0])
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--checkpoint", help="a run or checkpoint of advlab")
     place.add_argument("--network", metavar="MODULE:FUNCTION", help="a function without arguments")
@@ -111,18 +111,29 @@ def main() -> None:
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--norm", choices=NORMS, default="linf")
     parser.add_argument("--eps", type=float, required=True)
-    parser.add_argument("--version", choices=OFFICIAL, default="standard")
-    parser.add_argument("--limit", type=int, default=500)
-    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
-    given = parser.parse_args()
+    return parser
+
+
+def network_and_images(given: argparse.Namespace) -> tuple[nn.Module, Images]:
+    """The network that was named, and the first test images; one thread from here on."""
     torch.set_num_threads(1)
     if given.checkpoint:
-        network = checkpoint.load(Path(given.checkpoint))[0]
+        network: nn.Module = checkpoint.load(Path(given.checkpoint))[0]
     else:
         module, _, function = given.network.partition(":")
         network = getattr(importlib.import_module(module), function)().eval()
     data = load_images.load(DataOptions(dataset=given.dataset, data_dir=given.data_dir))
-    images = data.test.select(torch.arange(given.limit))
+    return network, data.test.select(torch.arange(given.limit))
+
+
+def main() -> None:
+    """Run both sides and append a table row for each attack."""
+    parser = options_of_network(__doc__)
+    parser.add_argument("--version", choices=OFFICIAL, default="standard")
+    parser.add_argument("--limit", type=int, default=500)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
+    given = parser.parse_args()
+    network, images = network_and_images(given)
     sides = [
         side(network, images, given.norm, given.eps, given.version) for side in (ours, official)
     ]

@@ -12,22 +12,15 @@ row is appended to ``benchmarks/verdict.md``.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import time
 from pathlib import Path
 
-import torch
 from torch import nn
 
 import advlab
-from advlab.config.options.run import DataOptions
-from advlab.data import load_images
 from advlab.data.image_set import Images
-from advlab.metrics.classification import is_correct
-from advlab.networks import checkpoint
 from advlab.runs.files import write_text
-from benchmarks.autoattack import NORMS, Row, official
+from benchmarks.autoattack import Row, network_and_images, official, options_of_network
 
 HEAD = """# Verdicts compared with the official AutoAttack
 
@@ -60,30 +53,12 @@ def theirs(network: nn.Module, images: Images, norm: str, eps: float) -> Row:
 
 def main() -> None:
     """Run both sides and append a row for each precision."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--checkpoint", help="a run or checkpoint of advlab")
-    place.add_argument("--network", metavar="MODULE:FUNCTION", help="a function without arguments")
-    parser.add_argument("--name", required=True, help="what the table calls the network")
-    parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--norm", choices=NORMS, default="linf")
-    parser.add_argument("--eps", type=float, required=True)
+    parser = options_of_network(__doc__)
     parser.add_argument("--precision", nargs="+", default=["fp32"])
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    if given.checkpoint:
-        network = checkpoint.load(Path(given.checkpoint))[0]
-    else:
-        module, _, function = given.network.partition(":")
-        network = getattr(importlib.import_module(module), function)().eval()
-    data = load_images.load(DataOptions(dataset=given.dataset, data_dir=given.data_dir))
-    images = data.test.select(torch.arange(given.limit))
-    with torch.no_grad():
-        right = is_correct(network(images.inputs(slice(None))), images.labels)
-    print(f"clean {100 * float(right.double().mean()):.2f} %")
+    network, images = network_and_images(given)
     mine = {
         precision: ours(network, images, given.norm, given.eps, precision)
         for precision in given.precision

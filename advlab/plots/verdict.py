@@ -11,8 +11,8 @@ from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 _SIGHTS = {
     "control": ("control", GREY),
-    "white": ("attacks with gradients", COLOURS[0]),
-    "black": ("attacks without gradients", COLOURS[1]),
+    "white": ("with the network's gradients", COLOURS[0]),
+    "black": ("without them", COLOURS[1]),
 }
 
 

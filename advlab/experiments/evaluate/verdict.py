@@ -207,7 +207,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         save(drawn, folder / "curve.png")
     if ran:
         bars = [
-            (row.attack, row.robust_accuracy, row.knowledge)
+            (_on_some(row, result.images), row.robust_accuracy, row.knowledge)
             for row in result.attacks
             if row.eps == eps[-1] and not row.left_alone(result.images)
         ]
@@ -233,6 +233,12 @@ def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[f
     if last != f"after {ran[-1]}":
         lines[f"{last} and all later ones"] = lines.pop(last)
     return lines
+
+
+def _on_some(row: SuiteAttack, images: int) -> str:
+    """An attack's name, with the images that it was run on where these were not all robust ones."""
+    some = row.attacked < row.robust_before(images)
+    return f"{row.attack} on {_attacked(row, images)}" if some else row.attack
 
 
 def _attacked(row: SuiteAttack, images: int) -> str:

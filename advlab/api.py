@@ -819,7 +819,8 @@ def _attacked_by(
     }
     tasks = Tasks(data, index, data.labels[index], targeted=False)
     perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
-    return _only(sweep(perturb, victim, tasks, entry.kind().model_validate(given)))
+    options = entry.kind().model_validate(given)
+    return _only(sweep(perturb, victim, tasks, options, name=entry.label))
 
 
 def _left_out(entry: Entry, norm: str, classes: int) -> str:

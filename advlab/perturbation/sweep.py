@@ -240,6 +240,7 @@ def sweep(
     surrogate: Victim | None = None,
     stored: Callable[[float], StoredPoint | None] = lambda eps: None,
     elsewhere: Batches | None = None,
+    name: str = "",
 ) -> Iterator[Point]:
     """Run ``attack`` at each eps of ``options.eps``, smallest first, and yield the results.
 
@@ -262,6 +263,7 @@ def sweep(
         stored: what an interrupted run finished at an eps, or None.
         elsewhere: attacks the batches, by the same attack on the same network, in other processes;
             they are attacked in this one where it is None.
+        name: what progress calls the attack, where it is one of several.
     """
 
     def in_turn(eps: float, batches: Sequence[Tensor]) -> Iterator[tuple[int, AttackedBatch]]:
@@ -287,7 +289,8 @@ def sweep(
             gradients = earlier.gradients
         elif len(todo):
             perturbed, batches = perturbed.clone(), todo.split(options.batch_size)
-            with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
+            what = f"{name}, ε = {eps_text(eps)}" if name else f"ε = {eps_text(eps)}"
+            with progress_bar(len(todo), what, "images") as bar:
                 for place, batch in attacked(eps, batches):
                     perturbed[batches[place]] = batch.perturbed
                     seconds += batch.seconds

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import blended_transform_factory
 
 from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
@@ -59,5 +60,8 @@ def fallen_by_attack(
     panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_xlabel("robust accuracy after this and all earlier attacks")
     panel.grid(False, axis="y")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.4 / count), ncols=3)
+    # Beneath the whole figure: names of attacks take much of its width from the panel.
+    across = blended_transform_factory(drawn.transFigure, panel.transAxes)
+    place = (0.5, -0.16 - 0.4 / count)
+    panel.legend(loc="upper center", bbox_to_anchor=place, bbox_transform=across, ncols=3)
     return drawn

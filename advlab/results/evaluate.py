@@ -138,7 +138,7 @@ class EvaluateResult(Result):
     def summary(self) -> str:
         """The headline, said to be an upper bound."""
         assert self.headline is not None
-        held = ", ".join(filter(None, [self.context(), self.doubt()]))
+        held = ", ".join(filter(None, [self.context(), f"{self.component} suite", self.doubt()]))
         return f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {held}"
 
     def robustness_curve(self) -> RobustnessCurve:

@@ -432,6 +432,7 @@ class Evaluation:
                 given.model_copy(update={"batch_size": most}),
                 surrogate=source,
                 elsewhere=None if elsewhere is None else elsewhere(group),
+                name=entry.label,
             )
             return point
 

@@ -115,7 +115,7 @@ def sentence(result: EvaluateResult) -> str:
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
         f"{_suite(result)}: the worst of {', '.join(ran) or 'no attack'}"
-        f"{_averages(result)}{_budget(result)}"
+        f"{_averages(result)}{_on_fewer(result)}{_budget(result)}"
     )
 
 
@@ -166,6 +166,14 @@ def _budget(result: EvaluateResult) -> str:
     if some:
         differences.append(f"AutoAttack runs {', '.join(some)} on every robust image")
     return "".join(f"; {difference}" for difference in differences)
+
+
+def _on_fewer(result: EvaluateResult) -> str:
+    """The attacks that were not run on every robust image, at the largest ε."""
+    last = [row for row in result.attacks if row.eps == result.eps[-1]]
+    fewer = [row for row in last if 0 < row.attacked < row.robust_before(result.images)]
+    names = ", ".join(f"{row.attack} ({_attacked(row, result.images)})" for row in fewer)
+    return f"; on the images nearest to breaking: {names}" if names else ""
 
 
 def _suite(result: EvaluateResult) -> str:

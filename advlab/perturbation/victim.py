@@ -138,7 +138,7 @@ class Victim:
         """Within it, gradients and estimates are in the network's own arithmetic.
 
         A search for the decision boundary needs more than a direction: each step goes as far as the
-        logits say. In bf16 FAB left 22 % of 200 images at L2 2, and 5 % in float32, of a network
+        logits say. In bf16 FAB left 24.5 % of 200 images at L2 2, and 5 % in float32, of a network
         whose gradients in both have a cosine above 0.95.
         """
         before, self._fast = self._fast, self._exact

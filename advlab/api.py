@@ -605,8 +605,8 @@ def evaluate(
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     _check_classes(data.labels, logits.shape[1], "labels")
-    standing = is_correct(logits, data.labels)
-    robust = standing.nonzero().squeeze(1)
+    withstood = is_correct(logits, data.labels)
+    robust = withstood.nonzero().squeeze(1)
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     suite_entries = averaging(module.entries(settings), settings.eot)
@@ -636,9 +636,9 @@ def evaluate(
             index, nearest, data.labels, attack, nearest_first=entry.nearest_first
         ):
             final[group[point.reached]] = point.perturbed[point.reached]
-            standing[group[point.reached]] = False
+            withstood[group[point.reached]] = False
             total += len(group)
-        left = standing.nonzero().squeeze(1)
+        left = withstood.nonzero().squeeze(1)
         broken[entry.label] = len(robust) - len(left)
         robust = left
         rows.append(SuiteRow(entry.label, total, broken[entry.label], len(robust) / len(data)))

@@ -159,8 +159,12 @@ def _precision(name: str, device: torch.device) -> Precision:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this processor has instructions that multiply bf16 (AVX512-BF16 or AMX); emulated, it
-    is slower than fp32."""
+    """Whether this processor has instructions that multiply bf16 (AVX512-BF16 or AMX), and the
+    library of torch's convolutions uses them; emulated, bf16 is up to ten times slower than
+    fp32."""
+    # oneDNN may be missing, or held to older instructions by ONEDNN_MAX_CPU_ISA.
+    if not _onednn_multiplies_bf16():
+        return False
     get = getattr(torch.cpu, "get_capabilities", None)
     if get is not None:
         capabilities = get()
@@ -170,6 +174,13 @@ def multiplies_bf16() -> bool:
             or capabilities.get("bf16")
         )
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _onednn_multiplies_bf16() -> bool:
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except AttributeError:  # a build of torch without oneDNN
+        return False
 
 
 def _processor() -> str:

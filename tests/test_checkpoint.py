@@ -177,6 +177,16 @@ def test_a_folder_stands_for_the_checkpoint_in_it(tmp_path: Path) -> None:
     assert refusal(tmp_path / "missing") == f"no checkpoint at {tmp_path / 'missing'}"
 
 
+def test_a_run_without_the_folder_of_all_runs_is_pointed_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "samples" / "train" / "a").mkdir(parents=True)
+    assert refusal(Path("train/a")) == "no checkpoint at train/a"
+    checkpoint.save(tmp_path / "samples" / "train" / "a" / checkpoint.FILE, *network())
+    assert refusal(Path("train/a")) == ("no checkpoint at train/a; there is one at samples/train/a")
+
+
 @pytest.mark.parametrize(
     ("key", "held"),
     [

@@ -165,7 +165,10 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
     file = path / kind.file if path.is_dir() else path
     if not is_plain(file):
         if not path.is_dir():
-            raise UsageError(f"no checkpoint at {path}")
+            # As 'advlab list' names runs, without the folder of all runs.
+            run = Path("samples") / path
+            elsewhere = f"; there is one at {run}" if (run / kind.file).is_file() else ""
+            raise UsageError(f"no checkpoint at {path}{elsewhere}")
         noun = kind.noun.split(" ", 1)[1]
         files = dict.fromkeys(other.file for other in KINDS if other.file != kind.file)
         present = next((path / name for name in files if (path / name).is_file()), None)

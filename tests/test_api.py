@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import advlab
-from advlab import AttackResult, api
+from advlab import AttackResult
+from advlab.api.keywords import in_keywords
 from advlab.cli.main import main
 from advlab.config.options.run import LoadOptions
 from advlab.data import load_images
@@ -243,7 +244,7 @@ def test_an_attack_has_the_precision_that_it_has_on_the_command_line(
         asked.append(precision)
         return Machine(torch.device("cpu"), "fp32")
 
-    monkeypatch.setattr("advlab.api.machine_of", machine)
+    monkeypatch.setattr("advlab.api.inputs.machine_of", machine)
     images, labels = (one[:2] for one in digits)
     eps = None if name == "stadv" else 0.1
     advlab.attack(model, images, labels, name, eps=eps, steps=1, **given)
@@ -425,15 +426,13 @@ def test_a_network_that_bf16_does_not_suit_gets_gradients_in_float32(
             logits: Tensor = self.linear(x.flatten(1)) @ torch.eye(3)
             return logits
 
-    monkeypatch.setattr(
-        "advlab.api.machine_of", lambda device, precision: Machine(torch.device("cpu"), "bf16")
-    )
+    fast = Machine(torch.device("cpu"), "bf16")
+    monkeypatch.setattr("advlab.api.inputs.machine_of", lambda device, precision: fast)
     images, labels = torch.rand(12, 1, 4, 4), torch.zeros(12, dtype=torch.int64)
     network = HoldsAConstant().eval()
     found = advlab.attack(network, images, labels, "pgd", eps=0.1)
-    monkeypatch.setattr(
-        "advlab.api.machine_of", lambda device, precision: Machine(torch.device("cpu"), "fp32")
-    )
+    exact = Machine(torch.device("cpu"), "fp32")
+    monkeypatch.setattr("advlab.api.inputs.machine_of", lambda device, precision: exact)
     assert torch.equal(found.images, advlab.attack(network, images, labels, "pgd", eps=0.1).images)
     assert advlab.evaluate(network, images, labels, eps=0.1, suite="quick", steps=2, queries=2)
 
@@ -626,7 +625,7 @@ def test_failed_checks_name_keywords_and_lines_stay_as_they_are() -> None:
     check = "--precision bf16 was asked for; 'advlab data get x --overwrite' is a line"
     result = AttackResult(torch.rand(1), torch.ones(1), torch.ones(1), 1.0, 1.0)
     failed = replace(result, checks_failed={"precision": check})
-    reworded = api._in_keywords()(lambda: failed)()
+    reworded = in_keywords()(lambda: failed)()
     assert reworded.checks_failed["precision"] == check.removeprefix("--")
 
 

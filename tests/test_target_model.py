@@ -30,6 +30,7 @@ import advlab
 from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.config.options.run import TargetOptions
+from advlab.errors import UsageError
 from advlab.experiments.target_images import with_images
 from advlab.experiments.target_model import named, usable_machine, weak_precision_of
 from advlab.logs import collected
@@ -533,6 +534,68 @@ def test_a_part_of_the_classes_in_another_order_gets_the_networks_numbers(
         right = network(images).argmax(1) == torch.from_numpy(stored)[labels]
     assert metrics["clean_accuracy"] == float(right.double().mean())
     assert metrics["classes"] == 3
+
+
+def test_python_has_the_data_set_of_a_network_as_the_command_has_it(
+    place: Path, tmp_path: Path, figures: Callable[..., dict[str, Any]]
+) -> None:
+    """All images of the folder, of the size and under the numbers that the network knows."""
+    photo_folder(tmp_path / "two" / "two", ("blue", "red"), count=5)
+    name, names = f"folder:{tmp_path}/two/two", tmp_path / "names.txt"
+    names.write_text("\n".join(CLASSES))
+    network = kinds(place, 3)["torchvision"]
+    data_options = ("--dataset", name, "--classes", str(names))
+    metrics = figures(*network, *data_options, command="attack noise --eps 0 --precision fp32")
+
+    library, weights = f"torchvision:{TORCHVISION}", str(place / "torchvision3.pth")
+    model = advlab.load_model(library, weights=weights, resize=32, crop=32)
+    data = advlab.load_dataset(name, model=model, classes=names)
+    assert len(data.train) == 0
+    assert sorted(data.test.labels.tolist()) == [0] * 5 + [2] * 5  # the folder's own: 1 and 0
+    assert tuple(data.test.pixels.shape) == (10, 3, 32, 32)
+    images, labels = data.test.tensors()
+    result = advlab.attack(model, images, labels, "noise", eps=0, precision="fp32")
+    assert result.clean_accuracy == metrics["clean_accuracy"]
+    assert len(images) == metrics["images"]
+    assert len(advlab.load_dataset(name, model=model, classes=names, limit=3).test) == 3
+
+
+def test_python_has_by_default_the_data_that_a_network_was_trained_on(place: Path) -> None:
+    model = advlab.load_model(str(place / "samples/train/folder"))
+    data = advlab.load_dataset(model=model)
+    assert data.name == f"folder:{place}/photos"
+    assert len(data.train) > 0
+    assert torch.equal(data.test.pixels, advlab.load_dataset(data.name, image_size=32).test.pixels)
+
+
+def test_python_gives_grey_images_in_colour_to_a_network_of_colour(place: Path) -> None:
+    weights = str(place / "torchvision10.pth")
+    model = advlab.load_model(f"torchvision:{TORCHVISION}", weights=weights, resize=32, crop=32)
+    grey = advlab.load_dataset("digits")
+    data = advlab.load_dataset("digits", model=model)
+    assert tuple(data.test.pixels.shape[1:]) == (3, 28, 28)
+    assert torch.equal(data.test.pixels[:, 2:], grey.test.pixels)
+    images, labels = data.test.tensors(4)
+    assert len(advlab.attack(model, images, labels, "fgsm", eps=0.1).images) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "auto"}, "name: is missing; on which data torchvision:"),
+        ({"name": "digits"}, "its network tells 3 classes apart, and digits has 10"),
+        ({"name": "digits", "model": nn.Flatten()}, "model: is no network from load_model"),
+        ({"name": "digits", "model": None, "limit": 3}, "limit: goes with model"),
+        ({"name": "digits", "model": None, "classes": "a"}, "classes: goes with model"),
+    ],
+)
+def test_python_refuses_data_that_do_not_fit_a_network(
+    place: Path, options: dict[str, Any], words: str
+) -> None:
+    weights = str(place / "torchvision3.pth")
+    model = advlab.load_model(f"torchvision:{TORCHVISION}", weights=weights, resize=32, crop=32)
+    with pytest.raises(UsageError, match=words):
+        advlab.load_dataset(**{"model": model, **options})
 
 
 def test_classes_of_other_names_are_taken_by_number_with_a_note(

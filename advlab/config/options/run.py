@@ -123,6 +123,12 @@ class TargetOptions(DataOptions, RunOptions):
         return {**benchmark, **values}
 
 
+class LoadForModelOptions(TargetOptions):
+    """Options of a data set that is loaded from Python for a network."""
+
+    limit: f.Limit = None
+
+
 class ImageAttackOptions(TargetOptions):
     """Options of every attack on images, whatever it may do to them.
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
@@ -220,6 +221,29 @@ def test_weights_for_other_images_are_refused_by_their_shapes(
         "advlab: --weights: samples/train/base does not hold weights of mlp: they are for images "
         "of 1 × 28 × 28, and these are 3 × 12 × 12"
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["defend pgd --model {} --dataset digits", "train mlp --weights {} --width 4096 " + SMALL],
+)
+def test_sizes_that_a_checkpoint_claims_are_compared_with_its_tensors(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise a file of some kilobytes asks for as many gigabytes as it likes."""
+    assert train("mlp --width 8 --epochs 1 --name small") == 0
+    file = Path("samples/train/small") / checkpoint.FILE
+    with safe_open(file, framework="pt") as content:
+        metadata = {
+            key: value.replace('"width":8', '"width":4096')
+            for key, value in content.metadata().items()
+        }
+    assert metadata["advlab"].count('"width":4096') == 1
+    save_file(load_file(file), "huge.safetensors", metadata)
+    assert main(line.format("huge.safetensors").split()) == 2
+    refusal = capsys.readouterr().err
+    assert "its weights do not fit the mlp that it names" in refusal
+    assert "8 × 784 in the file, and 4096 × 784 in that network" in refusal
 
 
 @pytest.mark.parametrize(

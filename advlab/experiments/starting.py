@@ -62,6 +62,7 @@ def starting_network(
         EnvironmentFailure: a library's weights cannot be downloaded.
     """
     _check_colours(options, shape)
+    check_weights(name, options)  # before a network of the size that they claim is built
     torch.manual_seed(derive(options.seed, 3))
     architecture = settled_architecture(name, options)
     if is_referenced(name):
@@ -293,4 +294,9 @@ def _checked(file: Path, name: str) -> ImageClassifierMetadata:
         raise UsageError(f"--weights: {file} holds {metadata.model}, and {name} is trained here")
     if metadata.filters:
         raise UsageError(f"--weights: {file} has input filters; name the network without them")
+    if not is_referenced(metadata.model):
+        try:
+            checkpoint.check_sizes(file, metadata)
+        except UsageError as error:
+            raise UsageError(f"--weights: {error}") from error
     return metadata

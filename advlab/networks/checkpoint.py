@@ -34,7 +34,7 @@ from advlab.networks.metadata import (
     read_metadata,
 )
 from advlab.networks.tensor_hash import bytes_of, is_dense, update_with
-from advlab.networks.weights import read_fitting
+from advlab.networks.weights import check_shapes, read_fitting
 from advlab.runs import pruning
 from advlab.runs.files import read_json, write_atomically
 
@@ -90,6 +90,26 @@ def load(path: Path, code: str | None = None) -> tuple[nn.Module, ImageClassifie
         referenced.check_trusted(
             metadata.model, f"{file}: ", f"--model {metadata.model} --weights {path}"
         )
+    return _with_weights(file, metadata.model, _builder(file, metadata)), metadata
+
+
+def check_sizes(file: Path, metadata: ImageClassifierMetadata) -> None:
+    """Refuse a checkpoint of a network of advlab's whose tensors are not those of the network that
+    it names. Neither is loaded.
+
+    Raises:
+        UsageError: a tensor has another shape, is missing or of no use.
+    """
+    build = _builder(file, metadata)
+    check_shapes(file, metadata.model, lambda: build().state_dict())
+
+
+def _builder(file: Path, metadata: ImageClassifierMetadata) -> Callable[[], nn.Module]:
+    """What builds the network that a checkpoint names, without its weights.
+
+    Raises:
+        UsageError: the architecture that it names is none.
+    """
     architecture = _architecture(file, metadata)
     filters = {str(key): value for key, value in metadata.filters.items()}
     channels = metadata.shape[0]
@@ -106,7 +126,7 @@ def load(path: Path, code: str | None = None) -> tuple[nn.Module, ImageClassifie
             filters,
         )
 
-    return _with_weights(file, metadata.model, build), metadata
+    return build
 
 
 def load_text_classifier(path: Path) -> tuple[nn.Module, TextClassifierMetadata]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import warnings
@@ -31,37 +32,74 @@ def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Ten
     """The tensors of a safetensors file, on the CPU, once they are known to fit the network that
     the file names.
 
-    The network is first built without memory, and its shapes are compared with those that the file
-    really holds. So a file of a few kilobytes that claims a network of many gigabytes is refused
-    before any of them is taken.
-
     Args:
-        named: what the file says it holds ("mlp"), for the refusal.
-        expected: builds the network, and returns its state by name. Called on torch's meta device.
+        named, expected: as for ``check_shapes``.
 
     Raises:
         UsageError: names or shapes differ, or a value is impossible; the line names the file and
             the tensor.
     """
-    refusal = f"{file}: its weights do not fit the {named} that it names"
+    target = check_shapes(file, named, expected)
+    with _reading(file) as content:
+        state = {name: content.get_tensor(name) for name in target}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != target[name].is_floating_point() or tensor.is_complex():
+            raise UsageError(
+                f"{_misfit(file, named)}: {name} holds {_kind(tensor)}, not {_kind(target[name])}"
+            )
+    check_values(state, str(file))
+    return state
+
+
+def check_shapes(
+    file: Path, named: str, expected: Callable[[], Mapping[str, Tensor]]
+) -> Mapping[str, Tensor]:
+    """Refuse a safetensors file that does not hold the tensors of the network that it names.
+
+    The network is built without memory, and its shapes are compared with those that the file really
+    holds. So a file of a few kilobytes that claims a network of many gigabytes is refused before
+    any of them is taken.
+
+    Args:
+        named: what the file says it holds ("mlp"), for the refusal.
+        expected: builds the network, and returns its state by name. Called on torch's meta device.
+
+    Returns:
+        The network's state, without values.
+
+    Raises:
+        UsageError: names or shapes differ; the line names the file and the tensor.
+    """
+    refusal = _misfit(file, named)
     try:
         with torch.device("meta"):
             target = expected()
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         raise UsageError(f"{refusal}: {str(error).splitlines()[0]}") from error
+    with _reading(file) as content:
+        shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+    if difference := _difference(shapes, target):
+        raise UsageError(f"{refusal}: {difference}")
+    return target
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[Any]:
+    """The open file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         with safe_open(file, framework="pt") as content:
-            shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
-            if difference := _difference(shapes, target):
-                raise UsageError(f"{refusal}: {difference}")
-            state = {name: content.get_tensor(name) for name in shapes}
+            yield content
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{file}: its weights cannot be read: {error}") from error
-    for name, tensor in state.items():
-        if tensor.is_floating_point() != target[name].is_floating_point() or tensor.is_complex():
-            raise UsageError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(target[name])}")
-    check_values(state, str(file))
-    return state
+
+
+def _misfit(file: Path, named: str) -> str:
+    """The beginning of a refusal."""
+    return f"{file}: its weights do not fit the {named} that it names"
 
 
 def _difference(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> str:

@@ -219,6 +219,18 @@ def test_a_comparison_may_be_named(quick: list[Config]) -> None:
     assert len(list(Path("samples/train").iterdir())) == 2
 
 
+def test_another_comparison_of_the_same_name_is_refused_by_what_differs(
+    quick: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert type_in(f"train mlp --lr 1e-3 1e-2 --name mine {TINY}") == 0
+    assert type_in(f"train mlp --lr 1e-3 1e-1 --name mine {TINY}") == 2
+    refusal = capsys.readouterr().err
+    assert "holds another run (lr 0.001 0.01 there, 0.001 0.1 here)" in refusal
+    (comparison() / "config.yaml").write_text("no: [mapping")
+    assert type_in(f"train mlp --lr 1e-3 1e-1 --name mine {TINY}") == 2
+    assert re.search(r"another run \(plan \w{12} there, \w{12} here\)", capsys.readouterr().err)
+
+
 def test_three_numbers_are_drawn_as_a_curve(
     quick: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ CASES = {
     ),
     "scratch": Case(
         "scratch train --hidden 4 --dataset folder:images --image-size 8 --epochs 2 --name run",
-        ("--hidden 5", "hidden [4] there, [5] here"),
+        ("--hidden 5", "hidden 4 there, 5 here"),
         ("check", "component train there, check here"),
         "advlab.experiments.scratch.train._draw",
         "resume.safetensors",

@@ -147,7 +147,8 @@ def test_on_a_terminal_long_names_continue_in_the_next_line(
     monkeypatch.setenv("COLUMNS", "90")
     type_in("list")
     said = capsys.readouterr().out
-    assert all(len(line) <= 90 for line in said.splitlines() if line.startswith("|"))
+    assert all(len(line) <= 90 for line in said.splitlines() if line.startswith(("|", "  ")))
+    assert "boundary to its point nearest to the\n               image." in said
     names = [""]
     for name, _, _, date in rows(said):
         names += [name] if date else []

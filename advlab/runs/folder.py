@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from advlab.config.base import identity_of
@@ -30,7 +31,7 @@ from advlab.runs.files import (
     remove_leftovers,
     write_text,
 )
-from advlab.runs.identity import Identity
+from advlab.runs.identity import Identity, word
 from advlab.runs.processes import current
 
 # Options that hold a network's place, and the word before its name in a run's own name.
@@ -158,6 +159,9 @@ class RunFolder:
         differences = (
             self.identity.differences(recorded, self.defaults) if recorded is not None else []
         )
+        if "plan" in self.identity.contents and differences:
+            # A comparison is known by a hash of all its settings, which says nothing to a person.
+            differences = _changed_settings(self.path / CONFIG, self.config) or differences
         if differences:
             text = ", ".join(differences[:3])
             raise UsageError(
@@ -272,6 +276,23 @@ def _remove_empty(folder: Path, candidates: Sequence[Path]) -> None:
         (folder / _LOCK).unlink()
         for empty in candidates:
             empty.rmdir()
+
+
+def _changed_settings(file: Path, config: str) -> list[str]:
+    """The options in which the configuration of an earlier comparison differs from this one's, a
+    few words for each; none where the file is missing or damaged."""
+    try:
+        there, here = (yaml.safe_load(text) for text in (file.read_text(encoding="utf-8"), config))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    if not isinstance(there, dict) or not isinstance(here, dict):
+        return []
+    unimportant = {"name", "out", "overwrite", "resume", "workers", "cluster", "track"}
+    return [
+        f"{name} {word(there.get(name))} there, {word(here.get(name))} here"
+        for name in dict.fromkeys((*here, *there))
+        if name not in unimportant and there.get(name) != here.get(name)
+    ]
 
 
 def _states(folder: Path) -> list[str]:

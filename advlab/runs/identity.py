@@ -131,7 +131,7 @@ class Identity:
             if name == "device" and {a, b} == {"auto", _automatic_device()}:
                 continue  # the same device, named and not named
             if _without_place(a) != _without_place(b):
-                differences.append(f"{name} {_word(a)} there, {_word(b)} here")
+                differences.append(f"{name} {word(a)} there, {word(b)} here")
         return differences
 
 
@@ -140,8 +140,10 @@ def _without_place(value: object) -> object:
     return Path(value).name if isinstance(value, str) and names_code(value) else value
 
 
-def _word(value: object) -> object:
+def word(value: object) -> object:
     """An option's value as a person would say it."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
     return "none" if value is None else value
 
 

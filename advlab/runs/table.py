@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
@@ -83,10 +84,19 @@ def _is_figure(text: str) -> bool:
     return text[:1].isdigit() or text[:1] in "-–" or text == ""
 
 
-def describe(summaries: Mapping[str, str]) -> str:
-    """Names and what they are, one to a line, for a help text or a listing."""
-    width = max((len(name) for name in summaries), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())
+def describe(summaries: Mapping[str, str], width: int | None = None) -> str:
+    """Names and what they are, one to a line, for a help text or a listing.
+
+    Args:
+        width: of a terminal, in characters: a longer line goes on under its beginning. None for
+            lines of any length.
+    """
+    column = max((len(name) for name in summaries), default=0)
+    lines = [f"  {name.ljust(column)}  {summary}" for name, summary in summaries.items()]
+    if width is None or width < column + 30:
+        return "\n".join(lines)
+    hang = " " * (column + 4)
+    return "\n".join(textwrap.fill(line, width, subsequent_indent=hang) for line in lines)
 
 
 def seconds_text(seconds: float) -> str:

@@ -71,7 +71,7 @@ def main(options: ListCommandOptions, words: Sequence[str] = ()) -> int:
             name: _first_line(load_component(package, name, kinds).__doc__)
             for name in component_names(package)
         }
-        print(f"{kinds} ({line} NAME)\n{describe(methods)}\n")
+        print(f"{kinds} ({line} NAME)\n{describe(methods, _width())}\n")
     sets = {name: catalogue.dataset_module(name).INFO.title for name in catalogue.dataset_names()}
     sets |= {
         name: f"{raw_texts.dataset_module(name).INFO.title} (texts)"
@@ -85,16 +85,16 @@ def main(options: ListCommandOptions, words: Sequence[str] = ()) -> int:
         "hf:NAME": "images or texts of the Hugging Face Hub",
         "torchvision:NAME": "images of another set of torchvision, such as EuroSAT",
     }
-    print(f"data sets (--dataset NAME; details: advlab data)\n{describe(sets)}\n")
+    print(f"data sets (--dataset NAME; details: advlab data)\n{describe(sets, _width())}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}
-    print(f"recipes (--config NAME)\n{describe(recipes)}\n")
+    print(f"recipes (--config NAME)\n{describe(recipes, _width())}\n")
     configurations = {
         str(path): _comment(path)
         for path in sorted(Path("configs").glob("*.yaml"))
         if path.is_file()
     }
     if configurations:
-        print(f"configurations (--config FILE)\n{describe(configurations)}\n")
+        print(f"configurations (--config FILE)\n{describe(configurations, _width())}\n")
     _print_runs(options)
     return 0
 
@@ -113,7 +113,7 @@ def _print_components(commands: Sequence[Command]) -> None:
         name: _first_line(commands[0].options(name).__doc__) for name in commands[0].components()
     }
     lines = ", ".join(f"advlab {command.name} NAME" for command in commands)
-    print(f"{commands[0].kind}s ({lines})\n{describe(components)}\n")
+    print(f"{commands[0].kind}s ({lines})\n{describe(components, _width())}\n")
 
 
 def _print_kind(words: Sequence[str], options: ListCommandOptions) -> None:
@@ -146,12 +146,16 @@ def _print_kind(words: Sequence[str], options: ListCommandOptions) -> None:
 def _print_runs(options: ListCommandOptions) -> None:
     runs = listed(options)
     if runs:
-        terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
-        width = shutil.get_terminal_size().columns if terminal else None
-        print(f"finished runs, newest last\n{as_table(runs, width)}")
+        print(f"finished runs, newest last\n{as_table(runs, _width())}")
     else:
         filtered = any((options.command, options.dataset, options.model, options.since))
         print(f"no {'such ' if filtered else ''}finished runs under {options.out}")
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where there is none."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
+    return shutil.get_terminal_size().columns if terminal else None
 
 
 def _comment(path: Path) -> str:

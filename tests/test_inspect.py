@@ -539,6 +539,10 @@ def test_grad_cam_of_tokens_leaves_the_class_token_out() -> None:
         slope = network.weights.mean() * network.head.weight[number].detach()
         expected = (slope[:, None, None] * patches[image]).sum(0).relu()
         torch.testing.assert_close(found[image], expected)
+    with torch.no_grad():
+        network.head.weight[1] = 0
+    with pytest.raises(UsageError, match="has a gradient of zero in this layer"):
+        saliency.grad_cam(network, network.first, images[:1], torch.tensor([1]))
     with pytest.raises(UsageError, match="depends on the class token alone"):
         saliency.grad_cam(network, network.last, images, torch.tensor([0, 2]))
 

@@ -115,6 +115,10 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
         slope = _gradient_of(logits.gather(1, classes[:, None]).sum(), maps)
     if slope is None:
         raise UsageError("--layer: the class does not depend on this layer; name another one")
+    if not bool(slope.any()):  # such as a network whose last layer is zero still
+        raise UsageError(
+            "--layer: the score of the class has a gradient of zero in this layer; name another one"
+        )
     maps = maps.detach()
     if leading is not None:
         maps, slope = (_as_map(tokens, leading) for tokens in (maps, slope))

@@ -219,6 +219,24 @@ def test_a_comparison_may_be_named(quick: list[Config]) -> None:
     assert len(list(Path("samples/train").iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train mlp --dataset digits folder:nowhere", "--dataset folder:nowhere: there is nothing"),
+        ("attack fgsm --model mlp runs/a", "--model runs/a: there is nothing at runs/a"),
+        ("attack fgsm --surrogate mlp runs/b", "--surrogate runs/b: there is nothing at runs/b"),
+        ("inspect predict --model mlp --image 3 cat.png photos/cat.png", "--image photos/cat.png"),
+    ],
+)
+def test_a_place_that_is_missing_in_the_last_cell_stops_a_grid_before_the_first(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("cat.png").touch()
+    assert type_in(f"{line} --dataset digits" if "--dataset" not in line else line) == 2
+    assert words in capsys.readouterr().err
+    assert not Path("samples").exists()
+
+
 def test_another_comparison_of_the_same_name_is_refused_by_what_differs(
     quick: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -419,10 +437,10 @@ def test_runs_side_by_side_are_those_that_run_in_turn(
 
 
 def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        type_in(f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:nowhere')}") == 2
-    )
-    assert capsys.readouterr().err.splitlines()[-1] == "advlab: nowhere: no such folder"
+    Path("empty").mkdir()
+    line = f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:empty')}"
+    assert type_in(line) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("advlab: empty: ")
     assert not Path("samples/compare").exists()
 
 

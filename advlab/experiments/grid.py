@@ -45,6 +45,7 @@ from advlab.experiments.comparison import (
 )
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
+from advlab.experiments.places import check_places
 from advlab.experiments.study import PrunedSetting, Trials
 from advlab.experiments.workers import (
     CellOutcome,
@@ -165,7 +166,8 @@ def run_plan(
         conclude: says more about the finished runs of several, and draws it.
         paired: compares two runs of the same seed image by image.
         check: refuses a configuration that cannot run. Every cell is checked before the first one
-            runs, since a mistake in the last one should not cost the time of the others.
+            runs, since a mistake in the last one should not cost the time of the others. That
+            the files and folders that it names are there is checked as well.
         shared: carries out a single configuration in several processes; None where one process
             has to do it.
 
@@ -174,12 +176,14 @@ def run_plan(
 
     Raises:
         UsageError: ``--cluster`` is given for a single cell that one process has to carry out, or
-            together with ``--workers``; or ``check`` refuses a cell.
+            together with ``--workers``; or a cell cannot run.
     """
     options = plan.cells[0].options
-    if check is not None and len(plan.cells) > 1:
-        for cell in plan.cells:
-            check(cell)
+    if len(plan.cells) > 1:
+        check_places(plan.cells)
+        if check is not None:
+            for cell in plan.cells:
+                check(cell)
     if options.cluster is not None:
         plan = _for_cluster(plan, shared is not None)
     if plan.spaces:  # a file names no database, whose password its URL may hold

@@ -24,6 +24,7 @@ from advlab.evaluation.checks import log_failed, unsteady
 from advlab.experiments.inspect import saliency
 from advlab.experiments.inspect.inputs import InspectedImage, load
 from advlab.experiments.inspect.report import ViewInput, write
+from advlab.experiments.places import check_places
 from advlab.inspection import filters
 from advlab.logs import logger
 from advlab.networks import layers
@@ -45,6 +46,7 @@ Inspected = Finished[PredictionsResult] | Finished[FiltersResult] | Finished[Sal
 
 def main(plan: Plan) -> int:
     """Look at every cell of the plan; exit status 0, since what fails is raised."""
+    check_places(plan.cells)
     for cell in plan.cells:
         run(cell)
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -118,6 +119,21 @@ def test_a_checkpoint_of_own_code_says_its_preprocessing_itself() -> None:
     assert train("mine.py:make --epochs 1 --name mine") == 0
     named = "attack fgsm --model mine.py:make --weights samples/train/mine --limit 4 --eps 0.1"
     assert main([*named.split(), "--mean", "0.5"]) == 2
+
+
+def test_own_code_with_the_weights_of_a_run_is_shown_a_photo(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The data that it was trained on go with images by number, not with a photo."""
+    code()
+    assert train("mine.py:make --epochs 1 --name mine") == 0
+    photo = (np.random.default_rng(0).random((28, 28)) * 255).astype(np.uint8)
+    Image.fromarray(photo).save("photo.png")
+    named = "attack fgsm --model mine.py:make --weights samples/train/mine --eps 0.1 --image"
+    assert main(f"{named} photo.png".split()) == 0
+    assert "photo: photo.png" in capsys.readouterr().out
+    assert main(f"{named} 3".split()) == 0
+    assert "1 image of digits" in capsys.readouterr().out
 
 
 def test_a_library_network_gets_a_new_last_layer_for_other_classes(

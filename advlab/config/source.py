@@ -111,7 +111,13 @@ class OptionSource:
             values |= {"model": self._model(), "weights": values["model"]}
         weights = values.get("weights")
         values = {**self._architecture_of(weights), **values}
-        if isinstance(weights, str) and "dataset" not in values and self._takes == "images":
+        photo = not str(values.get("image", 0)).isdecimal()  # which is of no data set
+        if (
+            isinstance(weights, str)
+            and "dataset" not in values
+            and self._takes == "images"
+            and not photo
+        ):
             # It goes on with the data of its first training, split as they were then.
             known = self.kind.model_fields.keys()
             data = {key: one for key, one in checkpoint_data(weights).items() if key in known}

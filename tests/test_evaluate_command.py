@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+import advlab
 from advlab.cli.main import main
 from advlab.components import component_names, load_component
 from advlab.config.options.run import DataOptions
@@ -285,6 +286,21 @@ class Wrong(nn.Module):
         return torch.cdist(x.flatten(1), self.means)
 
 
+class Near(Wrong):
+    def forward(self, x):
+        return 6 - super().forward(x)
+
+
+class NearSoftmax(Near):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+class NearSigmoid(Near):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
 class Softmax(Mean):
     def forward(self, x):
         return super().forward(x).softmax(1)
@@ -350,6 +366,43 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(FACTORIES)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("ends", ["Softmax", "Sigmoid"])
+def test_an_attack_along_gradients_says_that_outputs_are_no_logits(
+    ends: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same network seems more robust behind a softmax. Who does not follow gradients does not
+    mind."""
+    check = f"{ends.lower()} outputs"
+    line = f"attack pgd --model mine:Near{ends} --dataset digits --limit 20 --eps 0.1 --steps 3"
+    assert main([*line.split(), "--name", "white"]) == 0
+    assert f"CHECK FAILED: {check}" in capsys.readouterr().out
+    assert (
+        check in json.loads(Path("samples/attack/white/metrics.json").read_text())["checks_failed"]
+    )
+    line = (
+        f"attack square --model mine:Near{ends} --dataset digits --limit 20 --eps 0.1 --queries 5"
+    )
+    assert main([*line.split(), "--name", "black"]) == 0
+    assert "CHECK FAILED" not in capsys.readouterr().out
+
+    image = advlab.load_dataset("digits").test.pixels[0, 0]
+    Image.fromarray(image.numpy()).save("digit.png")
+    line = f"attack fgsm --model mine:Near{ends} --image digit.png --eps 0.1"
+    assert main(line.split()) == 0
+    assert (check in capsys.readouterr().out) == (ends == "Softmax")  # ten numbers may be so
+
+    model = advlab.load_model(f"mine:Near{ends}")
+    images, labels = advlab.load_dataset("digits").test.tensors(20)
+    assert check in advlab.attack(model, images, labels, "pgd", eps=0.1, steps=3).checks_failed
+    plain = advlab.load_model("mine:Near")
+    assert not advlab.attack(plain, images, labels, "pgd", eps=0.1, steps=3).checks_failed
+    transferred = advlab.attack(
+        plain, images, labels, "pgd", eps=0.1, steps=3, surrogate=model
+    ).checks_failed
+    assert check in transferred
 
 
 @pytest.mark.usefixtures("own")

@@ -31,7 +31,7 @@ from advlab.config.options.run import (
     norm_of,
 )
 from advlab.errors import UsageError
-from advlab.evaluation.checks import chance_check, unsteady
+from advlab.evaluation.checks import chance_check, probability_check, unsteady
 from advlab.experiments.attack import checks as attack_checks
 from advlab.metrics.classification import is_correct, predicted_classes
 from advlab.metrics.perturbation import norms as norms_of
@@ -178,6 +178,8 @@ def attack(
             raise ValueError(
                 f"surrogate: tells {count} classes apart, and the model {clean.shape[1]}"
             )
+    if settings.sees == "gradients":
+        doubts |= probability_check(clean if source is None else source.logits(some))
     check_classes(wanted, clean.shape[1], "targets")
     if targets is not None and bool((wanted == data.labels).any()):
         number = int((wanted == data.labels).nonzero()[0])

@@ -42,6 +42,7 @@ _LOOKS = 96  # gradients of each pixel, at least, before it counts as one withou
 _BESIDE = 8.0  # grey levels, up to which pixels move to see whether they have one beside an image
 _SILENT = 0.001  # of the mean size of a gradient: less is none
 _HEARD = 0.1  # of the change of the loss: more than pixels without a gradient can make
+_FEWEST_OUTPUTS = 20  # fewer may all lie in [0, 1] by chance
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
 
@@ -165,20 +166,26 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor, batch: Tensor) -> 
             "not finite"
         )
         return failed
-    failed |= unsteady(victim, batch, victim.samples)
+    failed |= unsteady(victim, batch, victim.samples) | probability_check(logits)
+    return failed | chance_check(is_correct(logits, labels), logits.shape[1])
+
+
+def probability_check(logits: Tensor) -> dict[str, str]:
+    """The check whether outputs (N, classes) are logits, and not what a softmax or a sigmoid makes
+    of them."""
     if bool((logits >= 0).all()) and torch.allclose(
         logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4
     ):
-        failed["softmax outputs"] = (
-            "outputs are probabilities, not logits: their gradient vanishes where the network is "
-            "sure"
-        )
-    elif bool(((logits >= 0) & (logits <= 1)).all()):
-        failed["sigmoid outputs"] = (
-            "all outputs lie in [0, 1], as those of a sigmoid and not logits: their gradient "
-            "vanishes where the network is sure"
-        )
-    return failed | chance_check(is_correct(logits, labels), logits.shape[1])
+        return {
+            "softmax outputs": "outputs are probabilities, not logits: their gradient vanishes "
+            "where the network is sure"
+        }
+    if logits.numel() >= _FEWEST_OUTPUTS and bool(((logits >= 0) & (logits <= 1)).all()):
+        return {
+            "sigmoid outputs": "all outputs lie in [0, 1], as those of a sigmoid and not logits: "
+            "their gradient vanishes where the network is sure"
+        }
+    return {}
 
 
 def chance_check(correct: Tensor, classes: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ from advlab.config.options.run import AugmentOptions, TargetOptions
 from advlab.config.references import names_code, names_library
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
+from advlab.evaluation.checks import probability_check
 from advlab.experiments import pretrained
 from advlab.input_files import is_plain
 from advlab.logs import logger
@@ -25,6 +26,8 @@ from advlab.networks.metadata import IMAGE_CLASSIFIER, ImageClassifierMetadata, 
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_numbers, check_values, read_state
 from advlab.runs.machine import derive
+
+_PROBE = 32  # images on which the outputs of a network are looked at
 
 
 def settled_architecture(name: str, options: Any) -> Options:
@@ -76,10 +79,23 @@ def starting_network(
             f"{name}: its last layer told {replaced:,} classes apart; a new one with random "
             f"weights for {len(classes):,} stands in its place"
         )
+    if is_referenced(name):
+        _warn_of_probabilities(model, name, train)
     _put_in_order(model, shape, tuple(classes), options.weights)
     if options.layers == "last":
         _fix_features(model, name, shape)
     return model
+
+
+def _warn_of_probabilities(model: nn.Module, name: str, train: Images) -> None:
+    """Warn of a network that ends in a softmax or a sigmoid: losses and attacks take logits."""
+    training = model.training
+    model.eval()
+    with torch.no_grad(), torch.random.fork_rng():  # a random network draws no other numbers later
+        outputs = model(train.inputs(slice(0, _PROBE)))
+    model.train(training)
+    for sentence in probability_check(outputs).values():
+        logger.info(f"WARNING: {name}: {sentence}")
 
 
 def _check_colours(options: Any, shape: tuple[int, int, int]) -> None:

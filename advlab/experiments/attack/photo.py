@@ -21,7 +21,7 @@ from advlab.data.formats import photos
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
-from advlab.evaluation.checks import unsteady
+from advlab.evaluation.checks import probability_check, unsteady
 from advlab.experiments.attack import checks
 from advlab.experiments.photo_report import (
     AttackedPhoto,
@@ -115,6 +115,8 @@ def _measure(
         raise UsageError(f"{target.label}: its answers are not finite; is {weights} damaged?")
     tasks = _tasks(clean, logits, options.target, classes)
     doubts = unsteady(victim, clean.inputs(slice(None), machine.device), getattr(options, "eot", 1))
+    if options.sees == "gradients":
+        doubts |= probability_check(logits)
     height, width = photo.pixels.shape[1:]
     seen = (
         torch.ones(1, 1, height, width, dtype=torch.bool)

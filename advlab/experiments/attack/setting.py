@@ -11,7 +11,7 @@ from torch import Tensor
 from advlab.config.options.run import ImageAttackOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
-from advlab.evaluation.checks import chance_check, unsteady
+from advlab.evaluation.checks import chance_check, probability_check, unsteady
 from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.experiments.target_images import (
     as_surrogate,
@@ -34,6 +34,8 @@ from advlab.perturbation.sweep import Tasks, judge
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.table import counted
+
+_PROBE = 100  # images on which a surrogate's outputs are looked at
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     doubts = chance_check(is_correct(logits, images.labels), logits.shape[1])
     doubts |= seen_in_training(target.metadata, data, options)
     if takes_gradients:
+        followed = logits if source is None else source.logits(clean[:_PROBE].to(machine.device))
+        doubts |= probability_check(followed)
         doubts |= weak_precision_of(surrogate or target, data, machine, options.precision)
     if target.runs_code:
         some = images.inputs(slice(0, victim.judged_together), machine.device)

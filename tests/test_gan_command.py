@@ -333,6 +333,11 @@ def test_inception_features_from_a_file(
     assert said["fid_inception"] > said["real_reference"]["fid_inception"] >= 0
     assert len(said["inception_sha256"]) == 64
     assert "Inception v3" in capsys.readouterr().out
+    state = torch.load(file, weights_only=True)
+    state["fc.bias"] += 1
+    torch.save(state, file)
+    assert again(games, tmp_path, *words) == 2
+    assert "holds another run (inception weights " in capsys.readouterr().err
     for number, wrong in enumerate((b"no weights", b"")):
         (tmp_path / f"{number}.pth").write_bytes(wrong)
         assert again(games, tmp_path, "--inception", str(tmp_path / f"{number}.pth")) == 2
@@ -343,6 +348,9 @@ def test_inception_features_from_a_file(
     )
     assert again(games, tmp_path, "--inception", "nowhere.pth") == 2
     assert "no file at nowhere.pth" in capsys.readouterr().err
+    line = f"gan --dataset digits --epochs 1 --inception {tmp_path}/0.pth --out {tmp_path}/new"
+    assert main(line.split()) == 2
+    assert not (tmp_path / "new").exists(), "no feature classifier was trained before"
 
 
 def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

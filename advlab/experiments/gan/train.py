@@ -27,7 +27,6 @@ from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
 from advlab.gan.networks import check_size, metadata_of, new_networks
 from advlab.gan.trainer import GanProgress, indicator_line, pace_of, train_networks
-from advlab.input_files import is_plain
 from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -61,11 +60,12 @@ def run(config: Config) -> Finished[GanTrainResult]:
         if options.feature_classifier is None
         else named_classifier(options.feature_classifier, data)
     )
-    if options.inception is not None and not is_plain(Path(options.inception)):
-        raise UsageError(
-            f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go "
-            "there"
-        )
+    # Weights that cannot be read are refused before a network is trained.
+    inception = (
+        None
+        if options.inception is None
+        else Inception(Path(options.inception), _machine(options).device)
+    )
     pixels, held_out = imitated(options, data)
     check_measurable(options, pixels, held_out, data)
     if len(pixels) < options.batch_size:
@@ -88,10 +88,14 @@ def run(config: Config) -> Finished[GanTrainResult]:
     classifier = chosen or classifier_for(options, data)
     experiment = Experiment(
         config=settled,
-        contents={"data": data.sha256(), "classifier": classifier.sha256},
+        contents={
+            "data": data.sha256(),
+            "classifier": classifier.sha256,
+            **({} if inception is None else {"inception weights": inception.sha256}),
+        },
         result=GanTrainResult,
         measure=lambda folder: _measure(
-            settled, metadata, data, pixels, held_out, classifier, folder
+            settled, metadata, data, pixels, held_out, classifier, inception, folder
         ),
         report=_report,
         name=name,
@@ -113,13 +117,11 @@ def _measure(
     pixels: Tensor,
     held_out: Tensor,
     classifier: TrainedClassifier,
+    inception: Inception | None,
     folder: Path,
 ) -> GanTrainResult:
     options: GanOptions = config.options
     machine = _machine(options)
-    inception = (
-        None if options.inception is None else Inception(Path(options.inception), machine.device)
-    )
     torch.manual_seed(derive(options.seed, 10))
     pair = new_networks(metadata, machine.device)
     measurement = Measurement(options, ready(classifier, machine), pixels, held_out, inception)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -223,8 +223,9 @@ def test_values_that_do_not_go_together_are_not_drawn(
     drawn = []
     for number in range(14):
         values = study.setting(number, space)
-        drawn.append((values["lr"], values["width"]))
-        study.tell(number, 0, 1, 1 - values["lr"])
+        lr, width = cast(float, values["lr"]), cast(int, values["width"])
+        drawn.append((lr, width))
+        study.tell(number, 0, 1, 1 - lr)
     by_chance = settings(space.varied, 40, 0)
     later = [one for one in drawn[10:] if one[0] < 0.05]
     assert later

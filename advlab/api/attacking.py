@@ -137,7 +137,7 @@ def attack(
             f"advlab.run('attack {name} ...')"
         )
     refuse_of_command_line(options, name)
-    given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
+    given: dict[str, object] = {"surrogate": "another model"} if surrogate is not None else {}
     named_machine(device, precision or "auto")
     if precision is not None:
         given["precision"] = precision

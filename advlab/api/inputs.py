@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
 from pydantic import ValidationError
@@ -127,7 +126,9 @@ def radius_within_one(eps: object) -> float:
     return radius
 
 
-def required_radius(eps: float | str | None, where: str, options: dict[str, Any]) -> float | str:
+def required_radius(
+    eps: float | str | None, where: str, options: Mapping[str, object]
+) -> float | str:
     """``eps``, which has no default from Python, although the signature must name one so that
     another name for it gets an answer of its own.
 

@@ -108,7 +108,7 @@ class Study:
                 load_if_exists=True,
             )
 
-    def setting(self, number: int, space: Space) -> dict[str, Any]:
+    def setting(self, number: int, space: Space) -> dict[str, object]:
         """The values of a trial, by option; drawn where nobody has drawn them yet.
 
         Args:
@@ -187,7 +187,7 @@ class Study:
     def _trials(self) -> list[Any]:
         return sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)
 
-    def _drawn(self, trials: Sequence[Any], space: Space) -> dict[str, Any]:
+    def _drawn(self, trials: Sequence[Any], space: Space) -> dict[str, object]:
         """The values of the next trial, which no trial has had.
 
         They are a function of the seed, the number and what is known of the trials before: a study
@@ -214,7 +214,7 @@ class Study:
             values = next(one for one in at_random if one not in tried)
         return dict(zip(space.varied, values, strict=True))
 
-    def _distributions(self, varied: Mapping[str, Range | Sequence[Any]]) -> dict[str, Any]:
+    def _distributions(self, varied: Mapping[str, Range | Sequence[Any]]) -> Mapping[str, object]:
         known = self._optuna.distributions
         return {
             key: known.CategoricalDistribution(tuple(choice))

@@ -318,7 +318,7 @@ def _write(
 
 def _records(
     groups: Mapping[str, Sequence[Compared[Result]]], figure: _Figure, notes: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, object]]:
     """A record for each run, with figures as numbers.
 
     Args:

@@ -183,7 +183,7 @@ def _of_classifier(
 ) -> StartingEncoder:
     """A classifier by the name of its network, with the weights of a file where one is given."""
     _refuse(options, ("width",), name)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     if weights is not None and checkpoint.is_image_classifier(Path(weights)):
         stored = read_metadata(checkpoint.locate(Path(weights)), IMAGE_CLASSIFIER)
         if stored.model == name or (names_code(stored.model) and names_code(name)):

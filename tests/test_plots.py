@@ -326,6 +326,40 @@ def test_a_confusion_matrix_of_many_classes_leaves_the_figures_out() -> None:
     assert confusion(counts, ["x"] * 102, TITLE, CAPTION).get_size_inches().max() < 13
 
 
+def cells_of(figure: Figure) -> NDArray[np.float64]:
+    """The counts that a matrix shows, those of no colour as 0."""
+    (image,) = figure.axes[0].images
+    values = np.ma.masked_invalid(np.ma.asarray(image.get_array(), dtype=np.float64))
+    return np.asarray(values.filled(0.0))
+
+
+def test_of_a_thousand_classes_those_that_occur_are_drawn() -> None:
+    counts = np.zeros((1000, 1000), dtype=np.int64)
+    counts[388, 388], counts[388, 7], counts[463, 388] = 5, 2, 1
+    drawing = confusion(counts, [f"name {n}" for n in range(1000)], TITLE, CAPTION)
+    assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == [
+        "name 7",
+        "name 388",
+        "name 463",
+    ]
+    assert cells_of(drawing).tolist() == [[0, 0, 0], [2, 5, 0], [0, 1, 0]]
+    assert "3 of 1,000 classes occur" in str(drawing.get_supxlabel()).replace("\n", " ")
+
+
+def test_of_a_thousand_classes_that_all_occur_those_with_most_mistakes_are_drawn() -> None:
+    counts = np.eye(1000, dtype=np.int64) * 3
+    for number in range(19):
+        counts[50 * number, 999 - number] = 40 - number
+    drawing = confusion(counts, [str(n) for n in range(1000)], TITLE, CAPTION)
+    names = [label.get_text() for label in drawing.axes[0].get_xticklabels()]
+    assert names[-1] == "others"
+    assert set(names[:-1]) <= {str(n) for n in [*range(0, 950, 50), *range(981, 1000)]}
+    shown = cells_of(drawing)
+    assert shown.sum() == counts.sum()
+    assert shown[names.index("0"), names.index("999")] == 40
+    assert "981 others together" in str(drawing.get_supxlabel()).replace("\n", " ")
+
+
 @pytest.mark.parametrize("counts", [np.zeros((3, 3), dtype=np.int64), np.eye(3, dtype=np.int64)])
 def test_a_confusion_matrix_of_next_to_nothing_is_drawn(
     counts: NDArray[np.int64], tmp_path: Path

@@ -15,6 +15,9 @@ from advlab.plots.style import COUNTS, axes, drawing, figure
 
 # More classes than this and figures in the cells are no longer readable.
 _MOST_WRITTEN = 20
+# Of more classes than this, only some are drawn: a picture has no pixels for them.
+_MOST_DRAWN = 110
+_LONGEST = 22  # characters of a class name
 _PALEST = 0.3
 
 
@@ -32,8 +35,11 @@ def confusion(
     """A confusion matrix of counts (classes, classes).
 
     No count is white, and colours darken with the logarithm of the count, so that rare confusions
-    show.
+    show. Of more than 110 classes, those that occur are drawn, or those with the most mistakes; the
+    caption says so.
     """
+    (counts,), classes, left_out = _drawn([counts], classes)
+    caption += left_out
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
     matrix(axes(drawn)[0, 0], counts, classes, rows, columns, unit)
@@ -52,8 +58,10 @@ def side_by_side(
 ) -> Figure:
     """Several confusion matrices under their names, on one scale of colours.
 
-    Up to three lie in one row, four in two.
+    Up to three lie in one row, four in two. Of many classes some are drawn, as in ``confusion``.
     """
+    chosen, classes, left_out = _drawn(list(tables.values()), classes)
+    tables, caption = dict(zip(tables, chosen, strict=True)), caption + left_out
     size = min(9.0, max(3.0 if len(classes) < 5 else 4.4, 1.4 + 0.4 * len(classes)))
     across = len(tables) if len(tables) < 4 else 2
     down = -(-len(tables) // across)
@@ -63,6 +71,37 @@ def side_by_side(
         matrix(panel, counts, classes, "true class", columns, unit, top)
         panel.set_title(name)
     return drawn
+
+
+def _drawn(
+    tables: Sequence[NDArray[np.int64]], classes: Sequence[str]
+) -> tuple[list[NDArray[np.int64]], Sequence[str], str]:
+    """The rows and columns of the tables that are drawn, their names, and what the caption says of
+    the others."""
+    if len(classes) <= _MOST_DRAWN:
+        return list(tables), classes, ""
+    whole = sum(tables[1:], tables[0])
+    occurring = np.flatnonzero(whole.sum(0) + whole.sum(1))
+    if len(occurring) <= _MOST_WRITTEN:
+        names = [_shortened(classes[number]) for number in occurring.tolist()]
+        parts = [counts[np.ix_(occurring, occurring)] for counts in tables]
+        return parts, names, f" · {len(occurring)} of {len(classes):,} classes occur"
+    mistakes = whole.sum(0) + whole.sum(1) - 2 * np.diag(whole)
+    chosen = np.sort(np.argsort(-mistakes, kind="stable")[: _MOST_WRITTEN - 1])
+    groups = np.full(len(classes), len(chosen))
+    groups[chosen] = np.arange(len(chosen))
+    parts = []
+    for counts in tables:
+        merged = np.zeros((len(chosen) + 1, len(chosen) + 1), np.int64)
+        np.add.at(merged, (groups[:, None], groups[None, :]), counts)
+        parts.append(merged)
+    names = [*(_shortened(classes[number]) for number in chosen.tolist()), "others"]
+    others = len(classes) - len(chosen)
+    return parts, names, f" · the classes with the most mistakes; {others:,} others together"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def matrix(

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, drawing, figure, image_axes
+from advlab.plots.style import COLOURS, drawing, figure, image_axes, in_lines
 
+_PANEL = 34  # characters of a line above a panel
 _ARROWS = 20  # along a side at most
 _SHORTEST = 0.1  # pixels; shorter arrows would be dots
 _FACTORS = (1, 2, 3, 5, 10, 20, 50, 100)
@@ -74,9 +75,11 @@ def displaced(rows: Sequence[Displaced], title: str, caption: str) -> Figure:
             headaxislength=2.5,
             minlength=0.2,
         )
-        panels[0].set_title(f"image: {row.words}\npredicted {row.before}", fontsize=9)
+        words = in_lines(f"image: {row.words}\npredicted {row.before}", _PANEL)
+        panels[0].set_title(words, fontsize=9)
         show(panels[1], row.perturbed)
-        panels[1].set_title(f"displaced\npredicted {row.after}", color=COLOURS[3], fontsize=9)
+        words = in_lines(f"displaced\npredicted {row.after}", _PANEL)
+        panels[1].set_title(words, color=COLOURS[3], fontsize=9)
         for panel in panels:
             panel.axis("off")
     return drawn

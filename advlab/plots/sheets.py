@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, DIVERGING, GREY, drawing, figure, image_axes
+from advlab.plots.style import COLOURS, DIVERGING, GREY, drawing, figure, image_axes, in_lines
 
 Pixels = NDArray[np.float32]
 
+_PANEL = 31  # characters of a line above a panel
 _WORDS = 24  # letters of a perturbation's words that leave room for more in their line
 _NARROWEST = 6.4  # inches, so that few images leave room for title and caption
 
@@ -104,7 +105,8 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         which = "image" if pair.number is None else f"test image no. {pair.number}"
         wrong = "" if pair.truth is None else f", in truth {pair.truth}"
         colour = COLOURS[3 if wrong else 0]
-        row[0].set_title(f"{which}\npredicted {pair.before}{wrong}", color=colour, fontsize=9)
+        words = in_lines(f"{which}\npredicted {pair.before}{wrong}", _PANEL)
+        row[0].set_title(words, color=colour, fontsize=9)
         if len(r) == 1:
             row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
         else:
@@ -115,7 +117,8 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         show(row[2], pair.perturbed)
         same = _class_of(pair.before) == _class_of(pair.after)
         colour = COLOURS[0 if same and not wrong else 3]
-        row[2].set_title(f"image + r\npredicted {pair.after}", color=colour, fontsize=9)
+        words = in_lines(f"image + r\npredicted {pair.after}", _PANEL)
+        row[2].set_title(words, color=colour, fontsize=9)
         for panel in row:
             panel.axis("off")
     return drawn

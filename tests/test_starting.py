@@ -121,6 +121,28 @@ def test_a_checkpoint_of_own_code_says_its_preprocessing_itself() -> None:
     assert main([*named.split(), "--mean", "0.5"]) == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack fgsm --model samples/train/a --limit 4 --eps 0.1",
+        "attack fgsm --model mlp --dataset digits --surrogate samples/train/a --limit 4 --eps 0.1",
+        "inspect predict --model samples/train/a --image 3",
+        "train samples/train/a --epochs 1",
+    ],
+)
+def test_the_network_of_an_unfinished_training_is_taken_with_a_warning(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("mlp --width 8 --epochs 1 --name a") == 0
+    assert train("mlp --width 9 --epochs 1 --name b") == 0
+    warning = "samples/train/a: this run is not finished"
+    assert main(f"{line} --name one".split()) == 0
+    assert warning not in capsys.readouterr().out
+    Path("samples/train/a/metrics.json").unlink()
+    assert main(f"{line} --name two".split()) == 0
+    assert capsys.readouterr().out.count(warning) == 1
+
+
 def test_own_code_with_the_weights_of_a_run_is_shown_a_photo(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

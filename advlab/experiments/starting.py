@@ -171,6 +171,7 @@ def _load(model: nn.Sequential, name: str, shape: tuple[int, int, int], options:
     file = None if options.weights is None else _file(options.weights)
     other_images = ""
     if file is not None and (not is_referenced(name) or checkpoint.is_image_classifier(file)):
+        checkpoint.warn_of_unfinished(file)
         other_images = _other_images(_checked(file, name), shape)
         state: Mapping[str, Tensor] = read_state(file)
         target: nn.Module = model

@@ -270,6 +270,7 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
     except UsageError as error:
         raise UsageError(f"--weights: {error}") from error
     file = checkpoint.locate(Path(weights))
+    checkpoint.warn_of_unfinished(file)
     trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
     target = _of_trained(trained)
     with refusing_unreadable(f"{option} {text}"):

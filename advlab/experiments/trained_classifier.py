@@ -82,6 +82,7 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
+    checkpoint.warn_of_unfinished(file)
     return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
 
 

@@ -19,6 +19,7 @@ from advlab.config.model_modules import is_referenced, model_module
 from advlab.config.references import names_code
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
+from advlab.logs import logger
 from advlab.networks import classifier, referenced, text
 from advlab.networks.code_hash import value_hash
 from advlab.networks.metadata import (
@@ -37,6 +38,7 @@ from advlab.networks.tensor_hash import bytes_of, is_dense, update_with
 from advlab.networks.weights import check_shapes, read_fitting
 from advlab.runs import pruning
 from advlab.runs.files import read_json, write_atomically
+from advlab.runs.folder import is_run
 
 FILE = IMAGE_CLASSIFIER.file
 """The file of a classifier's checkpoint in the folder of a run."""
@@ -201,6 +203,16 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
     pruning.refuse(file.parent)
     check_hash(file)
     return file
+
+
+def warn_of_unfinished(file: Path) -> None:
+    """Say that a checkpoint is of a run that is not finished: its figures are of a network that is
+    trained by half."""
+    if is_run(file.parent) and not (file.parent / "metrics.json").exists():
+        logger.info(
+            f"WARNING: {file.parent}: this run is not finished, and its network is the best one so "
+            "far; the line that began it goes on with it"
+        )
 
 
 def check_hash(file: Path) -> None:

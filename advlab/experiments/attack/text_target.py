@@ -91,6 +91,7 @@ def loaded(place: str, option: str) -> TextTarget:
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(place), TEXT_CLASSIFIER)
+    checkpoint.warn_of_unfinished(file)
     return TextTarget(network, metadata, file, checkpoint.sha256(file))
 
 

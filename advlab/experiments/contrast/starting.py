@@ -169,8 +169,10 @@ def _stored(place: str) -> tuple[ImageClassifierMetadata | EncoderMetadata, Path
     try:
         if path.is_dir() and (path / ENCODER.file).is_file():
             file = checkpoint.locate(path, ENCODER)
+            checkpoint.warn_of_unfinished(file)
             return read_metadata(file, ENCODER), file
         file = checkpoint.locate(path)
+        checkpoint.warn_of_unfinished(file)
         if checkpoint.is_image_classifier(file):
             return read_metadata(file, IMAGE_CLASSIFIER), file
         return read_metadata(file, ENCODER), file

@@ -123,6 +123,7 @@ def _source(options: GeneratorOptions) -> TrainedGenerator:
             )
         place = str(newest.folder)
     pair, metadata, file = gan_checkpoint.load(Path(place))
+    checkpoint.warn_of_unfinished(file)
     return TrainedGenerator(
         pair, metadata, file, checkpoint.sha256(file), feature_classifier.beside(file)
     )

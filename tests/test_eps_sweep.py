@@ -197,10 +197,19 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
 def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drawn: list[bool] = []
+    drawn: list[tuple[bool, dict[str, list[tuple[float, float]]]]] = []
 
-    def curve(*given: object, within: bool = False) -> object:
-        drawn.append(within)
+    def curve(
+        lines: dict[str, list[tuple[float, float]]],
+        *given: object,
+        within: bool,
+        intervals: dict[str, list[tuple[float, float]]],
+    ) -> object:
+        drawn.append((within, lines))
+        assert lines.keys() == intervals.keys()
+        for name, points in lines.items():
+            for (_, accuracy), (low, high) in zip(points, intervals[name], strict=True):
+                assert low <= accuracy <= high
         return None
 
     monkeypatch.setattr("advlab.experiments.evaluate.verdict.accuracy_against_eps", curve)
@@ -214,8 +223,10 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
     assert "not broken at ε or less" in said
     assert "ε 0.1000001, FGSM" in said
     assert "at ε = 0.1000001 (L∞)" in said
-    assert drawn == [True]
     (folder,) = tmp_path.glob("evaluate/*")
+    result = json.loads((folder / "metrics.json").read_text())
+    points = [(point["eps"], point["robust_accuracy"]) for point in result["points"]]
+    assert drawn == [(True, {"after all attacks": [(0.0, result["clean_accuracy"]), *points]})]
     for file in ("metrics.json", "verdict.json"):
         assert json.loads((folder / file).read_text())["broken_at"] == "eps or less"
     with safe_open(folder / "images.safetensors", framework="pt") as content:

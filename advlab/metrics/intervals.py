@@ -48,11 +48,15 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float
     return (centre - half if correct > 0 else 0.0), (centre + half if correct < total else 1.0)
 
 
+def interval(accuracy: float, total: int) -> tuple[float, float]:
+    """Return the confidence interval of an accuracy on ``total`` examples, at least one."""
+    return clopper_pearson(round(accuracy * total), total)
+
+
 def with_interval(accuracy: float, total: int) -> str:
     """Return an accuracy in percent with its interval, such as ``51.67 % (38.4 to 64.8)``; of
     nothing there is none, ``–``."""
     if total == 0:
         return "–"
-    low, high = clopper_pearson(round(accuracy * total), total)
-    ends = (in_percent(end, places=1) for end in (low, high))
+    ends = (in_percent(end, places=1) for end in interval(accuracy, total))
     return f"{percent(accuracy)} ({' to '.join(ends)})"

@@ -33,13 +33,17 @@ def accuracy_against_eps(
     *,
     y: str = "robust accuracy",
     within: bool = False,
+    intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> Figure:
     """A line per name of (eps, accuracy) points, with chance level drawn in.
 
     Args:
-        curves: points with shares in [0, 1], ascending in eps; the shares may rise and fall.
+        curves: points with fractions in [0, 1], ascending in eps; they may rise and fall.
         within: whether an image that broke at a smaller eps counts as broken at every larger one.
+        intervals: by name, the ends of the 95 % interval of each accuracy, which are drawn.
     """
+    if intervals:
+        caption += " · with 95 % intervals"
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
@@ -52,6 +56,10 @@ def accuracy_against_eps(
             label=name,
             clip_on=False,
         )
+        if intervals and name in intervals:
+            low, high = np.asarray(intervals[name]).T
+            beside = np.clip([accuracy - low, high - accuracy], 0, None)
+            panel.errorbar(eps, accuracy, beside, fmt="none", ecolor=GREY, capsize=3, zorder=1)
         if len(curves) == 1:
             _annotate(panel, eps, accuracy, [f"{100 * value:.1f}" for value in accuracy])
             panel.margins(x=0.08)

@@ -15,6 +15,7 @@ from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.experiments.titles import title_of
 from advlab.metrics.classification import confusion_matrix, is_correct
+from advlab.metrics.intervals import interval
 from advlab.perturbation import geometry
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
@@ -124,13 +125,17 @@ def draw(
         )
         save(drawn, folder / "norms.png")
     if len(points) > 1:
-        line = {
-            display_name(result.component): [
-                (point.eps, point.robust_accuracy) for point in result.points
-            ]
-        }
+        name = display_name(result.component)
+        line = {name: [(point.eps, point.robust_accuracy) for point in result.points]}
+        ends = [interval(accuracy, result.images) for _, accuracy in line[name]]
         drawn = accuracy_against_eps(
-            line, len(classes), norm, f"Accuracy under {what}", caption, within=within
+            line,
+            len(classes),
+            norm,
+            f"Accuracy under {what}",
+            caption,
+            within=within,
+            intervals={name: ends},
         )
         save(drawn, folder / "curve.png")
         seen = [

@@ -15,7 +15,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.titles import title_of
 from advlab.logs import logger
-from advlab.metrics.intervals import with_interval
+from advlab.metrics.intervals import interval, with_interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.plots.verdict import fallen_by_attack
@@ -202,15 +202,26 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
     )
     if len(eps) > 1:
         caption += " · broken at ε or less"
+    doubt = ""
     if not result.believable:
+        doubt = "NOT TO BE BELIEVED: "
         caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
     what = f"{title_of(result.network)} on {dataset_title(result.dataset)}"
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     if ran and len(eps) > 1:
-        lines = _lines(result, ran)
-        title = f"Robust accuracy of {what}, attack after attack"
+        points = [(point.eps, point.robust_accuracy) for point in result.points]
+        if points[0][0] > 0:
+            points.insert(0, (0.0, result.clean_accuracy))
+        title = f"{doubt}Robust accuracy of {what} under the {suite}"
+        line = "after all attacks"
         drawn = accuracy_against_eps(
-            lines, result.classes, result.norm, title, caption, within=True
+            {line: points},
+            result.classes,
+            result.norm,
+            title,
+            caption,
+            within=True,
+            intervals={line: [interval(accuracy, result.images) for _, accuracy in points]},
         )
         save(drawn, folder / "curve.png")
     if ran:
@@ -221,26 +232,10 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         ]
         smaller = [row.robust_accuracy for row in result.attacks if row.eps != eps[-1]]
         before = (f"after ε ≤ {eps_text(eps[-2])}", smaller[-1]) if smaller else None
-        title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
+        radius = f"ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
+        title = f"{doubt}Robust accuracy of {what} at {radius}"
         drawn = fallen_by_attack(result.clean_accuracy, bars, title, caption, before)
         save(drawn, folder / "verdict.png")
-
-
-def _lines(result: EvaluateResult, ran: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Robust accuracy by ε after each attack, for the attacks that lower it somewhere."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    before: list[tuple[float, float]] = []
-    for label in ran:
-        line = [
-            (0.0, result.clean_accuracy),
-            *((row.eps, row.robust_accuracy) for row in result.attacks if row.attack == label),
-        ]
-        if line != before:
-            lines[f"after {label}"] = before = line
-    last = list(lines)[-1]
-    if last != f"after {ran[-1]}":
-        lines[f"{last} and all later ones"] = lines.pop(last)
-    return lines
 
 
 def _on_some(row: SuiteAttack, images: int) -> str:

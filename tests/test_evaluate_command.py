@@ -129,7 +129,9 @@ def test_a_suite_of_which_no_attack_can_run_gives_no_figure(
     line = f"standard --model {runs / 'train' / 'small'} --limit 8"
     assert evaluate(f"{line} --attacks transfer") == 2
     said = capsys.readouterr().err
-    assert "no attack can run: transfer: no other network on this data set was found" in said
+    assert (
+        "no attack can run: transfer: no other finished training on this data set was found" in said
+    )
     assert not list(Path().rglob("metrics.json"))
 
 
@@ -366,6 +368,16 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(FACTORIES)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+def test_runs_on_own_code_are_listed_by_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "evaluate quick --attacks noise --model mine:Near --dataset digits --limit 5 --eps 0.1"
+    assert main(line.split()) == 0
+    capsys.readouterr()
+    for model, count in (("mine:Near", 1), ("Near", 1), ("mine:Far", 0)):
+        assert main(["list", "--model", model, "--format", "json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == count
 
 
 @pytest.mark.usefixtures("own")

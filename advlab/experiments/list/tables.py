@@ -83,9 +83,15 @@ def listed(options: ListCommandOptions) -> list[Listed]:
         for run in all_runs
         if (options.since is None or run.date[:10] >= options.since)
         and (options.dataset is None or run.dataset == options.dataset)
-        and (options.model is None or getattr(run.result, "model", None) == options.model)
+        and (options.model is None or options.model in _models(run.result))
     ]
     return sorted(matching, key=lambda run: (run.date, run.written, str(run.folder)))
+
+
+def _models(result: Result | EarlierResult | AdvlabError) -> set[str | None]:
+    """What ``--model`` may name a run by: the kind of its network, or the code that made it."""
+    network = getattr(result, "network", None)
+    return {getattr(result, "model", None), getattr(network, "source", None)}
 
 
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:

@@ -496,9 +496,16 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(
         ("cifar-10", "cifar10"),
         ("fashion-mnist", "fashion_mnist"),
         ("aut", "auto"),
+        ("photos", "folder:photos"),
+        ("digits.npz", "npz:digits.npz"),
     ],
 )
-def test_an_unknown_name_is_guessed(typed: str, meant: str, tmp_path: Path) -> None:
+def test_an_unknown_name_is_guessed(
+    typed: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("digits.npz").touch()
     with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
         load(typed, tmp_path)
 

@@ -220,6 +220,10 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
         if name not in known:
             prefixes = (FOLDER_PREFIX, NPZ_PREFIX, PARQUET, HF, TORCHVISION)
             nearest = suggestion(name, [*known, "auto", *prefixes])
+            if Path(name).is_dir():
+                nearest = f" (did you mean 'folder:{name}'?)"
+            elif name.endswith(".npz") and Path(name).is_file():
+                nearest = f" (did you mean 'npz:{name}'?)"
             raise UsageError(
                 f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
                 "folder:PATH, npz:FILE, parquet:PATH, hf:NAME, torchvision:NAME"

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
+from advlab import load_model
 from advlab.cli.main import main
+from advlab.errors import UsageError
 from advlab.models import mlp
 from advlab.networks import checkpoint, referenced
 from advlab.networks import code as made_by_code
@@ -119,6 +121,10 @@ def test_a_checkpoint_of_own_code_says_its_preprocessing_itself() -> None:
     assert train("mine.py:make --epochs 1 --name mine") == 0
     named = "attack fgsm --model mine.py:make --weights samples/train/mine --limit 4 --eps 0.1"
     assert main([*named.split(), "--mean", "0.5"]) == 2
+    referenced._trusted.clear()
+    words = 'give load_model\\("mine.py:make", weights="samples/train/mine"\\)$'
+    with pytest.raises(UsageError, match=words):
+        load_model("samples/train/mine")
 
 
 @pytest.mark.parametrize(

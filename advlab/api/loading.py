@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from advlab.experiments.target_images import with_images
 from advlab.experiments.target_model import TargetModel
 from advlab.networks.sketch import Sketch
 
+# What the command line is told to type, where the network is made by code.
+_LINE = re.compile(r"type --model (\S+) --weights (\S+)$")
 _DESCRIPTION = "_advlab_description"  # where a loaded network keeps what is known of it
 
 
@@ -153,6 +156,7 @@ def load_model(
     except UsageError as error:
         # In Python there is no flag that the network was named by.
         message = str(error).removeprefix("--model: ").removeprefix("--model ")
+        message = _LINE.sub(r'give load_model("\1", weights="\2")', message)
         raise UsageError(f"load_model: {message}") from error
     if named is None:
         raise UsageError(f"load_model: no network at {name}")

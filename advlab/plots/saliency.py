@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import SEQUENTIAL, drawing, figure, image_axes
+from advlab.plots.style import SEQUENTIAL, drawing, figure, image_axes, in_lines
 
 # Percentile at which the brightness ends, as in SmoothGrad's paper: a few pixels would leave the
 # rest black
@@ -84,8 +83,7 @@ def saliency(rows: Sequence[Explained], title: str, caption: str) -> Figure:
 
 def _head(panel: Axes, words: str, row: Explained) -> None:
     """What the panel shows and the image's classes, no line wider than the panel."""
-    lines = [part for line in (words, *row.classes) for part in textwrap.wrap(line, _CHARACTERS)]
-    panel.set_title("\n".join(lines), fontsize=9)
+    panel.set_title(in_lines("\n".join((words, *row.classes)), _CHARACTERS), fontsize=9)
 
 
 def _map(

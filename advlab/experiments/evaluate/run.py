@@ -320,7 +320,8 @@ class Evaluation:
                     left_out[entry.label] = f"it has no {norm} form"
                 elif entry.transfer and not transfer:
                     left_out[entry.label] = (
-                        "no other network on this data set was found; --surrogate names one"
+                        "no other finished training on this data set was found, networks of one's "
+                        "own code left aside; --surrogate names one"
                     )
                 elif classes < entry.classes:
                     left_out[entry.label] = f"it needs {entry.classes} classes"

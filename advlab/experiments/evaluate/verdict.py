@@ -108,13 +108,14 @@ def sentence(result: EvaluateResult) -> str:
     doubt = "" if result.believable else f"NOT TO BE BELIEVED ({', '.join(result.checks_failed)}): "
     last = result.points[-1]
     ran = list(dict.fromkeys(row.attack for row in result.attacks if row.attacked))
+    attacked = f"the worst of {', '.join(ran)}" if ran else "no image was left to attack"
     return (
         f"{doubt}robust accuracy at most "
         f"{with_interval(last.robust_accuracy, result.images)} at ε = "
         f"{eps_text(last.eps)} ({norm_name(result.norm)}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
-        f"{_suite(result)}: the worst of {', '.join(ran) or 'no attack'}"
+        f"{_suite(result)}: {attacked}"
         f"{_averages(result)}{_on_fewer(result)}{_budget(result)}"
     )
 

@@ -149,6 +149,25 @@ def test_the_network_of_an_unfinished_training_is_taken_with_a_warning(
     assert capsys.readouterr().out.count(warning) == 1
 
 
+def test_a_trained_network_of_own_code_is_the_surrogate_of_another_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code()
+    for seed, name in enumerate(("one", "two")):
+        assert train(f"mine.py:make --epochs 1 --seed {seed} --name {name}") == 0
+    referenced._trusted.clear()
+    line = "attack fgsm --dataset digits --limit 4 --eps 0.1 --surrogate samples/train/two"
+    assert main([*line.split(), "--model", "mlp"]) == 2
+    refusal = capsys.readouterr().err.strip()
+    assert refusal.startswith(
+        "advlab: --surrogate: samples/train/two/model.safetensors: its network"
+    )
+    assert refusal.endswith("it goes beside a network of the same code, --model mine.py:make")
+    for weights in ([], ["--weights", "samples/train/one"]):
+        referenced._trusted.clear()
+        assert main([*line.split(), "--model", "mine.py:make", *weights]) == 0
+
+
 def test_own_code_with_the_weights_of_a_run_is_shown_a_photo(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

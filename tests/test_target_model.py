@@ -315,7 +315,7 @@ def test_a_run_of_own_code_makes_no_transferred_images_unasked(
     alone = ["--attacks", "transfer", "--eps", "0.05", "0.1", "--name", "nothing"]
     words = line.split()
     assert main([*words[: words.index("--attacks")], *alone, "--limit", "2", *out]) == 2
-    assert "no attack can run: transfer: no other network" in capsys.readouterr().err
+    assert "no attack can run: transfer: no other finished training" in capsys.readouterr().err
     assert main(["train", "separable", *small.split(), "--name", "other"]) == 0
     assert main([*line.split(), *out, "--name", "two"]) == 0
     attacks = [

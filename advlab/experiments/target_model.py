@@ -233,6 +233,7 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
     elif options.weights is not None and _is_checkpoint(options.weights):
         return _of_own_code(text, options.weights, option)
     else:
+        referenced.trust(text)
         module = unwrapped(code.load(text, where))
         _check_initialised(module, where)
         _load_weights(module, options.weights, where)

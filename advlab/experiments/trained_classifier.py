@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,10 @@ class TrainedClassifier:
         return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
 
 
+# How a network that is made by code is named, where a refusal says it.
+_CODE_APART = re.compile(r"; type --model (\S+) --weights \S+$")
+
+
 def load_classifier(path: str, option: str) -> TrainedClassifier:
     """The network at ``path``, which the user gave with ``option``.
 
@@ -80,7 +85,11 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
     try:
         network, metadata = checkpoint.load(Path(path))
     except UsageError as error:
-        raise UsageError(f"{option}: {error}") from error
+        message = str(error)
+        if option != "--model":  # which alone takes code and weights apart
+            beside = r"; it goes beside a network of the same code, --model \1"
+            message = _CODE_APART.sub(beside, message)
+        raise UsageError(f"{option}: {message}") from error
     file = checkpoint.locate(Path(path))
     checkpoint.warn_of_unfinished(file)
     return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from advlab.components import component_names, load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
-from advlab.evaluation.checks import Outcome, below_chance, postflight, preflight
+from advlab.evaluation.checks import (
+    Outcome,
+    below_chance,
+    postflight,
+    preflight,
+    probability_check,
+)
 from advlab.evaluation.suites import autoattack
 from advlab.experiments.evaluate import run as experiment
 from advlab.metrics.classification import is_correct
@@ -290,7 +297,7 @@ class Wrong(nn.Module):
 
 class Near(Wrong):
     def forward(self, x):
-        return 6 - super().forward(x)
+        return 10.3 - super().forward(x)
 
 
 class NearSoftmax(Near):
@@ -300,7 +307,7 @@ class NearSoftmax(Near):
 
 class NearSigmoid(Near):
     def forward(self, x):
-        return super().forward(x).sigmoid()
+        return (2 * super().forward(x)).sigmoid()
 
 
 class Softmax(Mean):
@@ -330,7 +337,7 @@ class Steep(Mean):
 
 class Sigmoid(Mean):
     def forward(self, x):
-        return super().forward(x).sigmoid()
+        return (8 * super().forward(x)).sigmoid()
 
 
 class Constant(Mean):
@@ -368,6 +375,25 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(FACTORIES)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "checks"),
+    [
+        (lambda z: z, []),
+        (lambda z: 8 * z, []),
+        (lambda z: z.softmax(1), ["softmax outputs"]),
+        (lambda z: (8 * z).sigmoid(), ["sigmoid outputs"]),
+        (lambda z: (8 * z[:3]).sigmoid(), []),  # nine numbers may be so by chance
+        (lambda z: 0.2 + 0.6 * (8 * z).sigmoid(), []),  # logits of a network that is not sure
+        (lambda z: (8 * z).relu(), []),
+    ],
+)
+def test_outputs_are_told_from_logits(
+    outputs: Callable[[torch.Tensor], torch.Tensor], checks: list[str]
+) -> None:
+    z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    assert list(probability_check(outputs(z))) == checks
 
 
 @pytest.mark.usefixtures("own")

@@ -42,6 +42,7 @@ _LOOKS = 96  # gradients of each pixel, at least, before it counts as one withou
 _BESIDE = 8.0  # grey levels, up to which pixels move to see whether they have one beside an image
 _SILENT = 0.001  # of the mean size of a gradient: less is none
 _HEARD = 0.1  # of the change of the loss: more than pixels without a gradient can make
+_END = 0.1  # of the range of a sigmoid, in which its gradient vanishes
 _FEWEST_OUTPUTS = 20  # fewer may all lie in [0, 1] by chance
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
@@ -180,10 +181,12 @@ def probability_check(logits: Tensor) -> dict[str, str]:
             "softmax outputs": "outputs are probabilities, not logits: their gradient vanishes "
             "where the network is sure"
         }
-    if logits.numel() >= _FEWEST_OUTPUTS and bool(((logits >= 0) & (logits <= 1)).all()):
+    low, high = float(logits.min()), float(logits.max())
+    # Logits of a network that is not sure may lie there too, but not from one end to the other.
+    if logits.numel() >= _FEWEST_OUTPUTS and 0 <= low < _END and 1 - _END < high <= 1:
         return {
-            "sigmoid outputs": "all outputs lie in [0, 1], as those of a sigmoid and not logits: "
-            "their gradient vanishes where the network is sure"
+            "sigmoid outputs": "all outputs lie in [0, 1], from one end to the other, as those of "
+            "a sigmoid and not logits: their gradient vanishes where the network is sure"
         }
     return {}
 

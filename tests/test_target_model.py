@@ -598,6 +598,20 @@ def test_python_refuses_data_that_do_not_fit_a_network(
         advlab.load_dataset(**{"model": model, **options})
 
 
+def test_images_of_another_size_are_refused_with_the_option_that_scales_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = place / "samples/train/folder", f"folder:{place}/photos"
+    assert main(f"attack fgsm --model {run} --dataset {data}".split()) == 2
+    refusal = capsys.readouterr().err
+    assert "takes images of 3 × 32 × 32 in 3 classes" in refusal
+    assert refusal.endswith("; --image-size 32 reads them at that size\n")
+    with pytest.raises(UsageError, match=r"; image_size 32 reads them at that size$"):
+        advlab.load_dataset(data, model=advlab.load_model(run))
+    assert main(f"attack fgsm --model {run} --dataset digits".split()) == 2
+    assert "at that size" not in capsys.readouterr().err  # grey, and of one size
+
+
 def test_classes_of_other_names_are_taken_by_number_with_a_note(
     place: Path,
     tmp_path: Path,

@@ -176,7 +176,11 @@ def is_resizable(options: DataOptions) -> bool:
     Raises:
         UsageError: no data set has this name.
     """
-    name, _ = resolve_name(options)
+    return names_resizable(resolve_name(options)[0])
+
+
+def names_resizable(name: str) -> bool:
+    """The same of a data set of this name, which is known."""
     if name.startswith(NPZ_PREFIX):
         return False
     return name.startswith(tuple(_RESIZABLE)) or catalogue.dataset_module(name).INFO.resizable

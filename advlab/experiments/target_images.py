@@ -243,9 +243,14 @@ def check_fits(trained: TrainedClassifier, data: ImageSet) -> None:
     """
     metadata = trained.metadata
     if metadata.shape != data.shape or len(metadata.classes) != len(data.classes):
+        (channels, height, width), own = metadata.shape, data.shape
+        other_size = own[0] == channels and own != metadata.shape and height == width
+        way_out = ""
+        if other_size and datasets.names_resizable(data.name):
+            way_out = f"; --image-size {height} reads them at that size"
         raise UsageError(
             f"{trained.file} takes images of {_shape(metadata.shape)} in {len(metadata.classes)} "
-            f"classes; {data.name} has {_shape(data.shape)} in {len(data.classes)}"
+            f"classes; {data.name} has {_shape(data.shape)} in {len(data.classes)}{way_out}"
         )
 
 

@@ -22,6 +22,7 @@ from advlab.experiments import grid, workers
 from advlab.experiments import heatmap as heats
 from advlab.experiments.train import run as experiment
 from advlab.logs import logger
+from advlab.metrics.intervals import clopper_pearson
 from advlab.plots import comparison as pictures
 from advlab.plots import heat as pictures_of_grids
 from advlab.results.train import TrainResult
@@ -235,6 +236,26 @@ def test_a_place_that_is_missing_in_the_last_cell_stops_a_grid_before_the_first(
     assert type_in(f"{line} --dataset digits" if "--dataset" not in line else line) == 2
     assert words in capsys.readouterr().err
     assert not Path("samples").exists()
+
+
+def test_single_runs_are_drawn_with_the_intervals_of_their_accuracies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[dict[str, tuple[float, float]]] = []
+    rows = pictures.comparison
+
+    def spied(*given: Any, intervals: dict[str, tuple[float, float]], **options: Any) -> Any:
+        drawn.append(intervals)
+        return rows(*given, intervals=intervals, **options)
+
+    monkeypatch.setattr(grid, "comparison", spied)
+    assert type_in(f"train mlp --lr 1e-3 1e-2 {TINY}") == 0
+    settings = read(comparison() / "metrics.json")["settings"]
+    (found,) = drawn
+    assert found == {
+        setting["setting"]: clopper_pearson(round(360 * setting["mean"]), 360)
+        for setting in settings
+    }
 
 
 def test_another_comparison_of_the_same_name_is_refused_by_what_differs(

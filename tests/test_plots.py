@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -365,6 +366,22 @@ def test_a_confusion_matrix_of_next_to_nothing_is_drawn(
     counts: NDArray[np.int64], tmp_path: Path
 ) -> None:
     save(confusion(counts, ["a", "b", "c"], TITLE, CAPTION), tmp_path / "a.png")
+
+
+def test_a_comparison_of_single_runs_shows_the_intervals_of_their_figures() -> None:
+    groups = {"a": [0.5], "b": [0.75]}
+    made = comparison(groups, "accuracy", TITLE, CAPTION, intervals={"a": (0.4, 0.65)})
+    (panel,) = made.axes
+    segments = [
+        part
+        for one in panel.collections
+        if isinstance(one, LineCollection)
+        for part in one.get_segments()
+    ]
+    assert [np.round(part, 6).tolist() for part in segments] == [[[0.4, 0], [0.65, 0]]]
+    assert "95 % interval" in str(made.get_supxlabel())
+    several = comparison({"a": [0.5, 0.6]}, "accuracy", TITLE, CAPTION, intervals={"a": (0, 1)})
+    assert "95 % interval" not in str(several.get_supxlabel()), "the spread of runs is drawn"
 
 
 def test_a_comparison_shows_every_run_and_its_mean() -> None:

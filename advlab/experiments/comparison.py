@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from advlab.config.references import dataset_title
 from advlab.experiments.titles import title_of
+from advlab.metrics.intervals import interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.results.attack import AttackResult
@@ -263,6 +264,19 @@ def draw_curves(
         lines, every[0].classes, every[0].norm, title, caption, within=within
     )
     save(drawn, folder / "curves.png")
+
+
+def intervals_of(
+    groups: Mapping[str, Sequence[Compared[R]]], headline: Headline
+) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of the figure of each setting that has one run, over the choice of the
+    examples that it is a fraction of; none for other figures."""
+    intervals = {}
+    for label, members in groups.items():
+        count = members[0].run.result.examples_of(headline)
+        if len(members) == 1 and count is not None:
+            intervals[label] = interval(members[0].value, count)
+    return intervals
 
 
 def seeds_of(cells: Sequence[Compared[R]]) -> str:

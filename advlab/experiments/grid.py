@@ -36,6 +36,7 @@ from advlab.experiments.comparison import (
     draw_curves,
     grouped,
     headline_of,
+    intervals_of,
     named,
     seeds_of,
     shared_conditions,
@@ -456,7 +457,11 @@ def _gather(
         drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
         rows = {named(label, groups[label], mixed): figures for label, figures in values.items()}
-        drawn = comparison(rows, axis, title, caption, percent=headline.fraction)
+        ends = intervals_of(groups, headline)
+        named_ends = {named(label, groups[label], mixed): ends[label] for label in ends}
+        drawn = comparison(
+            rows, axis, title, caption, percent=headline.fraction, intervals=named_ends
+        )
     save(drawn, folder / "comparison.png")
     values_of_cells = [(cell.config, cell.value) for cell in cells]
     ranked = not mixed and not differ

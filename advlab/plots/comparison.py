@@ -24,6 +24,7 @@ def comparison(
     caption: str,
     *,
     percent: bool = True,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """A row for each setting: its runs as points, their mean as a bar across, ± one standard
     deviation as a line.
@@ -31,10 +32,15 @@ def comparison(
     Args:
         groups: for each setting the values that its runs (seeds) reached.
         percent: whether they are fractions in [0, 1].
+        intervals: where each setting has one run, the ends of the 95 % interval of its value over
+            the choice of examples, by setting; they are drawn as lines.
     """
-    key = "point: a run, bar: mean"
-    if any(len(values) > 1 for values in groups.values()):
+    several = any(len(values) > 1 for values in groups.values())
+    key = "point: a run, bar: mean" if several else "point: a run"
+    if several:
         key += ", line: ± 1 standard deviation"
+    elif intervals:
+        key += ", line: 95 % interval over the choice of examples"
     names = [in_lines(label, _LABEL) for label in groups]
     height = sum(max(0.5, 0.2 * (1 + name.count("\n"))) for name in names)
     drawn = figure(7.2, 1.7 + height, title, f"{key} · {caption}")
@@ -43,11 +49,17 @@ def comparison(
         zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)
     ):
         centre = mean(values)
+        ends = None if several or intervals is None else intervals.get(list(groups)[row])
+        if ends is not None:
+            beside = [[max(centre - ends[0], 0)], [max(ends[1] - centre, 0)]]
+            panel.errorbar(centre, row, xerr=beside, color=GREY, capsize=4, linewidth=1.2, zorder=2)
         if len(values) > 1:
             panel.errorbar(
                 centre, row, xerr=stdev(values), color=GREY, capsize=4, linewidth=1.2, zorder=2
             )
-        panel.plot([centre, centre], [row - 0.22, row + 0.22], color="black", linewidth=2, zorder=3)
+        if several:
+            across = [row - 0.22, row + 0.22]
+            panel.plot([centre, centre], across, color="black", linewidth=2, zorder=3)
         panel.scatter(values, [row] * len(values), color=colour, s=28, alpha=0.85, zorder=4)
         panel.annotate(
             f"{100 * centre:.2f} %" if percent else f"{centre:.4g}",

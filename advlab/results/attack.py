@@ -197,7 +197,7 @@ class AttackResult(Result):
     """
 
     headline: ClassVar[Headline] = Headline(
-        "robust_accuracy", "robust accuracy", lower_is_better=True
+        "robust_accuracy", "robust accuracy", lower_is_better=True, over="images"
     )
 
     kind: Literal["attack"] = "attack"
@@ -289,7 +289,7 @@ class TransformedResult(Result):
     """
 
     headline: ClassVar[Headline] = Headline(
-        "robust_accuracy", "robust accuracy", lower_is_better=True
+        "robust_accuracy", "robust accuracy", lower_is_better=True, over="images"
     )
 
     threat: Threat

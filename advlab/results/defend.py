@@ -167,7 +167,7 @@ class DefendResult(Result):
             earlier versions.
     """
 
-    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", over="images")
 
     kind: Literal["defend"] = "defend"
     norm: str

@@ -99,7 +99,7 @@ class EvaluateResult(Result):
         surrogate: the network that transferred images were made on; None where none were.
     """
 
-    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", over="images")
 
     kind: Literal["evaluate"] = "evaluate"
     variant: str | None = None

@@ -44,7 +44,7 @@ class TrainResult(TrainedFigures, Result):
             weights that were drawn, or are a library's own.
     """
 
-    headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
+    headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy", over="examples.test")
 
     kind: Literal["train"] = "train"
     weights: str | None = None

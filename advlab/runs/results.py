@@ -111,12 +111,15 @@ class Headline:
         lower_is_better: whether the lower of two results is the better one. Robust accuracy under
             one attack counts as the attack's own result, so there the lower one is the stronger
             attack.
+        over: the name, in the result, of the number of examples that it is a fraction of; empty
+            where it is no fraction of examples that were drawn one by one.
     """
 
     field: str
     words: str
     fraction: bool = True
     lower_is_better: bool = False
+    over: str = ""
 
     @property
     def quantity(self) -> str:
@@ -283,6 +286,11 @@ class Result(Record):
             raise TypeError(f"{type(self).__name__} has no headline")
         value: float = attrgetter(figure.field)(self)
         return float(value)
+
+    def examples_of(self, figure: Headline) -> int | None:
+        """How many examples a figure is a fraction of; None where it is no such fraction."""
+        count = attrgetter(figure.over)(self) if figure.over else None
+        return count if isinstance(count, int) and count > 0 else None
 
     def has(self, figure: Headline) -> bool:
         """Whether the result has a figure, which may be one of other results of its kind."""

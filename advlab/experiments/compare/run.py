@@ -24,6 +24,7 @@ from advlab.experiments.comparison import (
     draw_curves,
     examples_of,
     grouped,
+    intervals_of,
     named,
     seeds_of,
     shared_conditions,
@@ -301,7 +302,16 @@ def _write(
         named(label, members, apart): [cell.value for cell in members]
         for label, members in groups.items()
     }
-    drawn = comparison(rows, headline.quantity, title, caption, percent=headline.fraction)
+    ends = intervals_of(groups, headline)
+    named_ends = {named(label, groups[label], apart): ends[label] for label in ends}
+    drawn = comparison(
+        rows,
+        headline.quantity,
+        title,
+        caption,
+        percent=headline.fraction,
+        intervals=named_ends,
+    )
     save(drawn, folder / "comparison.png")
     quantity = headline.quantity
     by_eps = f"{quantity[0].upper()}{quantity[1:]} by ε {what_of(every)}"

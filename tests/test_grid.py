@@ -238,6 +238,16 @@ def test_a_place_that_is_missing_in_the_last_cell_stops_a_grid_before_the_first(
     assert not Path("samples").exists()
 
 
+def test_code_in_a_folder_is_no_missing_place(quick: list[Config]) -> None:
+    Path("nets").mkdir()
+    Path("nets/mine.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Flatten(), "
+        "nn.Linear(784, 10))\n"
+    )
+    line = "attack noise --model nets/mine.py:make ./nets/mine.py:make --dataset digits --limit 4"
+    assert type_in(f"{line} --eps 0.1") == 0
+
+
 def test_single_runs_are_drawn_with_the_intervals_of_their_accuracies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advlab.config.references import names_file
+from advlab.config.references import names_code, names_file
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
 
@@ -46,6 +46,8 @@ def _check(config: Config) -> None:
             raise UsageError(f"--dataset {dataset}: there is nothing at {place}")
     for name in _FILES:
         value = getattr(config.options, name, None)
-        if isinstance(value, str) and names_file(value) and not Path(value).exists():
+        if not isinstance(value, str) or names_code(value) or not names_file(value):
+            continue
+        if not Path(value).exists():
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {value}: there is nothing at {value}")

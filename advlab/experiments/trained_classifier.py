@@ -86,7 +86,7 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
         network, metadata = checkpoint.load(Path(path))
     except UsageError as error:
         message = str(error)
-        if option != "--model":  # which alone takes code and weights apart
+        if option not in ("--model", "--checkpoint"):  # a target takes code and weights apart
             beside = r"; it goes beside a network of the same code, --model \1"
             message = _CODE_APART.sub(beside, message)
         raise UsageError(f"{option}: {message}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from advlab.errors import UsageError
 from advlab.experiments import target_model
 from advlab.experiments.target_images import with_images
 from advlab.experiments.target_model import TargetModel
+from advlab.networks.referenced import CodeNotNamedError
 from advlab.networks.sketch import Sketch
 
-# What the command line is told to type, where the network is made by code.
-_LINE = re.compile(r"type --model (\S+) --weights (\S+)$")
 _DESCRIPTION = "_advlab_description"  # where a loaded network keeps what is known of it
 
 
@@ -156,7 +154,9 @@ def load_model(
     except UsageError as error:
         # In Python there is no flag that the network was named by.
         message = str(error).removeprefix("--model: ").removeprefix("--model ")
-        message = _LINE.sub(r'give load_model("\1", weights="\2")', message)
+        if isinstance(error.__cause__, CodeNotNamedError):
+            code = error.__cause__
+            message = f'{code.refusal}; give load_model("{code.code}", weights="{name}")'
         raise UsageError(f"load_model: {message}") from error
     if named is None:
         raise UsageError(f"load_model: no network at {name}")

@@ -267,15 +267,15 @@ def draw_curves(
 
 
 def intervals_of(
-    groups: Mapping[str, Sequence[Compared[R]]], headline: Headline
+    groups: Mapping[str, Sequence[Compared[R]]], headline: Headline, mixed: bool
 ) -> dict[str, tuple[float, float]]:
     """The 95 % interval of the figure of each setting that has one run, over the choice of the
-    examples that it is a fraction of; none for other figures."""
+    examples that it is a fraction of, by its ``named`` label; none for other figures."""
     intervals = {}
     for label, members in groups.items():
         count = members[0].run.result.examples_of(headline)
         if len(members) == 1 and count is not None:
-            intervals[label] = interval(members[0].value, count)
+            intervals[named(label, members, mixed)] = interval(members[0].value, count)
     return intervals
 
 

@@ -456,11 +456,13 @@ def _gather(
     if numbers is not None:
         drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
-        rows = {named(label, groups[label], mixed): figures for label, figures in values.items()}
-        ends = intervals_of(groups, headline)
-        named_ends = {named(label, groups[label], mixed): ends[label] for label in ends}
         drawn = comparison(
-            rows, axis, title, caption, percent=headline.fraction, intervals=named_ends
+            {named(label, groups[label], mixed): figures for label, figures in values.items()},
+            axis,
+            title,
+            caption,
+            percent=headline.fraction,
+            intervals=intervals_of(groups, headline, mixed),
         )
     save(drawn, folder / "comparison.png")
     values_of_cells = [(cell.config, cell.value) for cell in cells]

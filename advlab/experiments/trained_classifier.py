@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
+from advlab.networks.referenced import CodeNotNamedError
 from advlab.results.defend import DefendResult
 from advlab.results.train import TrainResult
 from advlab.runs import results
@@ -66,10 +66,6 @@ class TrainedClassifier:
         return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
 
 
-# How a network that is made by code is named, where a refusal says it.
-_CODE_APART = re.compile(r"; type --model (\S+) --weights \S+$")
-
-
 def load_classifier(path: str, option: str) -> TrainedClassifier:
     """The network at ``path``, which the user gave with ``option``.
 
@@ -84,12 +80,14 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
         )
     try:
         network, metadata = checkpoint.load(Path(path))
-    except UsageError as error:
+    except CodeNotNamedError as error:
         message = str(error)
         if option not in ("--model", "--checkpoint"):  # a target takes code and weights apart
-            beside = r"; it goes beside a network of the same code, --model \1"
-            message = _CODE_APART.sub(beside, message)
+            beside = f"it goes beside a network of the same code, --model {error.code}"
+            message = f"{error.refusal}; {beside}"
         raise UsageError(f"{option}: {message}") from error
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
     checkpoint.warn_of_unfinished(file)
     return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))

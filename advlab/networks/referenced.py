@@ -148,6 +148,20 @@ def _network(name: str, classes: int) -> nn.Module:
     return made_by_code(name)
 
 
+class CodeNotNamedError(UsageError):
+    """A network is made by code that nobody has named.
+
+    Attributes:
+        refusal: what is wrong, without the way out, which depends on where the network was named.
+        code: the code.
+    """
+
+    def __init__(self, message: str, refusal: str = "", code: str = "") -> None:
+        """With the whole message, and its parts for whoever knows a better way out."""
+        super().__init__(message)
+        self.refusal, self.code = refusal, code
+
+
 def check_trusted(name: str, where: str, typed: str) -> None:
     """Refuse code that the command line has not named.
 
@@ -156,13 +170,14 @@ def check_trusted(name: str, where: str, typed: str) -> None:
         typed: what would name it on the command line.
 
     Raises:
-        UsageError: it was not named.
+        CodeNotNamedError: it was not named.
     """
     if name not in _trusted:
-        raise UsageError(
+        refusal = (
             f"{where}its network is made by code, {name}, and code is imported only where the "
-            f"command line names it; type {typed}"
+            "command line names it"
         )
+        raise CodeNotNamedError(f"{refusal}; type {typed}", refusal, name)
 
 
 def made_by_code(name: str) -> nn.Module:

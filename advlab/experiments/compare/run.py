@@ -302,15 +302,13 @@ def _write(
         named(label, members, apart): [cell.value for cell in members]
         for label, members in groups.items()
     }
-    ends = intervals_of(groups, headline)
-    named_ends = {named(label, groups[label], apart): ends[label] for label in ends}
     drawn = comparison(
         rows,
         headline.quantity,
         title,
         caption,
         percent=headline.fraction,
-        intervals=named_ends,
+        intervals=intervals_of(groups, headline, apart),
     )
     save(drawn, folder / "comparison.png")
     quantity = headline.quantity

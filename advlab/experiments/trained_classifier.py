@@ -67,7 +67,22 @@ class TrainedClassifier:
 
 
 def load_classifier(path: str, option: str) -> TrainedClassifier:
-    """The network at ``path``, which the user gave with ``option``.
+    """The network at ``path``, which the user gave with ``option``, and a warning where the run
+    that trains it is not finished.
+
+    Raises:
+        UsageError: as ``read_classifier``.
+    """
+    classifier = read_classifier(path, option)
+    checkpoint.warn_of_unfinished(classifier.file)
+    return classifier
+
+
+def read_classifier(path: str, option: str) -> TrainedClassifier:
+    """The network at ``path``, which may be that of a run still under way.
+
+    Args:
+        option: what a refusal names, as ``--model``.
 
     Raises:
         UsageError: there is none, it is not one of ours, or it lies in a finished run's folder and
@@ -89,7 +104,6 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
-    checkpoint.warn_of_unfinished(file)
     return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
 
 

@@ -31,7 +31,11 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import p_text
 from advlab.experiments.starting import check_weights, starting_contents, starting_network
 from advlab.experiments.train import run as training
-from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
+from advlab.experiments.trained_classifier import (
+    TrainedClassifier,
+    load_classifier,
+    read_classifier,
+)
 from advlab.experiments.trained_on import check_weights_unseen
 from advlab.logs import indented, logger
 from advlab.metrics.classification import (
@@ -149,7 +153,7 @@ def _measure(
         defence = _Defended(fitted, {}, count_parameters(fitted.network))
     else:
         defence = _filtered(module, options, plain, folder)
-    defended = load_classifier(str(folder), "--model")
+    defended = read_classifier(str(folder), "--model")
     attacked = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
     before, after = _answers(options, plain, defended, attacked, machine)
     if hasattr(module, "distilled"):

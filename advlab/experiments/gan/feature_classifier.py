@@ -10,7 +10,11 @@ from advlab.data.image_set import ImageSet
 from advlab.data.load_images import CHOICE
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.train import run as training
-from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
+from advlab.experiments.trained_classifier import (
+    TrainedClassifier,
+    load_classifier,
+    read_classifier,
+)
 from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
 from advlab.logs import indented, logger
@@ -102,7 +106,7 @@ def beside(generator: Path) -> TrainedClassifier | None:
     file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
     if file is None:
         return None
-    classifier = load_classifier(str(file), "--generator")
+    classifier = read_classifier(str(file), "--generator")
     if is_run(folder) and (folder / results.FILE).is_file():
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
         if classifier.sha256 != expected:

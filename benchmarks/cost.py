@@ -1,6 +1,6 @@
 """Attacks in L2 on one network: how many images each breaks, against CPU-seconds and passes.
 
-    advlab train cnn --channels 8 --hidden 32 --dataset digits --name net0
+    advlab train cnn --channels 8 --hidden 32 --epochs 60 --dataset digits --name net0
     python -m benchmarks.cost
 
 Writes ``benchmarks/cost.md`` and ``docs/images/attack-cost.png``.
@@ -202,7 +202,7 @@ def main() -> None:
         "many of these went backward as well. The network decides in float32.",
         f"{about}. {place}.",
         "Written by `python -m benchmarks.cost`. Network: `advlab train cnn --channels 8 --hidden "
-        "32 --dataset digits`. `deepfool`, `ddn`, `fmn`, `bb`, `fab`, `cw` and `geoda` look for "
+        "32 --epochs 60 --dataset digits`. `deepfool`, `ddn`, `fmn`, `bb`, `fab`, `cw` and `geoda` look for "
         "the smallest perturbation and spend their whole budget; the others are done with an "
         "image at its first success within ε.",
     ]

@@ -203,8 +203,8 @@ def main() -> None:
         f"{about}. {place}.",
         "Written by `python -m benchmarks.cost`. Network: `advlab train cnn --channels 8 --hidden "
         "32 --epochs 60 --dataset digits`. `deepfool`, `ddn`, `fmn`, `bb`, `fab`, `cw` and "
-        "`geoda` look for the smallest perturbation and spend their whole budget; the others are done with an "
-        "image at its first success within ε.",
+        "`geoda` look for the smallest perturbation and spend their whole budget; the others are "
+        "done with an image at its first success within ε.",
     ]
     header = ["attack", "sees", "budget", "broken", "ms", "passes", "gradients"]
     _timing.write(Path(given.table), "What attacks cost", text, header, rows)

@@ -129,3 +129,19 @@ def _channels_last(module: nn.Module, before: bool) -> bool:
 def responses(network: nn.Module, part: nn.Module, images: Tensor) -> Tensor:
     """What ``part`` gives for ``images``, detached."""
     return output_of(network, part, images)[0].detach()
+
+
+def computes_as_its_class(module: nn.Module | None, *kinds: type[nn.Module]) -> bool:
+    """Whether a module is of one of these classes, not of one derived from it, and nothing was
+    hung on to it that changes what it computes."""
+    return (
+        type(module) in kinds
+        and module is not None
+        and "forward" not in vars(module)
+        and not (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        )
+    )

@@ -17,6 +17,8 @@ from advlab.networks.adapter import (
     part_in_training_mode,
     unwrapped,
 )
+from advlab.networks.image_gradients import quicken
+from advlab.networks.layers import computes_as_its_class
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.progress import sign_of_life
@@ -116,12 +118,10 @@ class Victim:
         adapter = model if isinstance(model, Adapter) else Adapter(model)
         network = place(copied(unwrapped(adapter.network)), self.device)
         self._layout = memory_format(network)
-        self._exact = adapter.around(network)
-        self._fast = self._exact
         fast = machine.dtype if machine is not None else torch.float32
-        if fast != torch.float32:
-            folded = _fold(copied(network)).to(fast)
-            self._fast = adapter.around(folded)
+        folded = _fold(copied(network)).to(fast) if fast != torch.float32 else None
+        self._exact = adapter.around(quicken(network))
+        self._fast = self._exact if folded is None else adapter.around(quicken(folded))
         self.judged_together = min(judged_together, EVALUATION_BATCH)
         self.gradients = GradientCount()
         self.samples = 1
@@ -303,36 +303,23 @@ def _fold(model: nn.Module) -> nn.Module:
         folded = _fold(child)
         if folded is not child:
             setattr(model, name, folded)
-    if not _is_plain(model, nn.Sequential):
+    if not computes_as_its_class(model, nn.Sequential):
         return model
     assert isinstance(model, nn.Sequential)
     layers: list[nn.Module] = []
     for layer in model:
         before = layers[-1] if layers else None
-        if _is_plain(layer, nn.BatchNorm2d, nn.BatchNorm1d) and layer.running_mean is not None:
-            if isinstance(layer, nn.BatchNorm2d) and _is_plain(before, nn.Conv2d):
+        if (
+            computes_as_its_class(layer, nn.BatchNorm2d, nn.BatchNorm1d)
+            and layer.running_mean is not None
+        ):
+            if isinstance(layer, nn.BatchNorm2d) and computes_as_its_class(before, nn.Conv2d):
                 assert isinstance(before, nn.Conv2d)
                 layers[-1] = fuse_conv_bn_eval(before, layer)
                 continue
-            if isinstance(layer, nn.BatchNorm1d) and _is_plain(before, nn.Linear):
+            if isinstance(layer, nn.BatchNorm1d) and computes_as_its_class(before, nn.Linear):
                 assert isinstance(before, nn.Linear)
                 layers[-1] = fuse_linear_bn_eval(before, layer)
                 continue
         layers.append(layer)
     return model if len(layers) == len(model) else nn.Sequential(*layers).eval()
-
-
-def _is_plain(module: nn.Module | None, *kinds: type[nn.Module]) -> bool:
-    """Whether a module is of one of these classes, not of one derived from it, and nothing was
-    hung on to it that changes what it computes."""
-    return (
-        type(module) in kinds
-        and module is not None
-        and "forward" not in vars(module)
-        and not (
-            module._forward_hooks
-            or module._forward_pre_hooks
-            or module._backward_hooks
-            or module._backward_pre_hooks
-        )
-    )

@@ -3,15 +3,20 @@ CPU-seconds.
 
     pip install -e . && python -m benchmarks.scratch --data-dir data
 
-Both train the same layers with plain SGD in float32, from the same weights, on the same images in
-the same order, held as float32 rows beforehand. torch's side is the loop of most tutorials, without
-a DataLoader: index, forward, cross-entropy, backward, step. Writes ``benchmarks/scratch.md``.
+Both train the same layers with plain SGD, from the same weights, on the same images in the same
+order, held as rows of the same type beforehand. torch's side is the loop of most tutorials, without
+a DataLoader: index, forward, cross-entropy, backward, step. Beside them stands the time of the two
+products of matrices that the first layer takes on either side, below which neither can come.
+Appends a table to ``benchmarks/scratch.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +27,8 @@ from torch.nn import functional
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.experiments.scratch.train import rows
+from advlab.runs.files import write_text
+from advlab.runs.table import table
 from advlab.scratch.layers import Array
 from advlab.scratch.loss import Labels
 from advlab.scratch.network import Network
@@ -31,9 +38,16 @@ from benchmarks import _timing
 SIZES, BATCH, RATE = (784, 128, 10), 32, 1.0
 
 
-def network() -> Network:
+HEAD = """# A NumPy network compared with autograd
+
+784-128-10 on MNIST's 50,000 training images, batches of 32, SGD at 1. Both sides start from the
+same weights and use the same batches. `python -m benchmarks.scratch` appends a table.
+"""
+
+
+def network(dtype: type[np.floating[Any]]) -> Network:
     """The weights that both sides start from."""
-    return Network.drawn(SIZES, np.random.default_rng(0))
+    return Network.drawn(SIZES, np.random.default_rng(0), dtype)
 
 
 def by_hand(inputs: Array, labels: Labels, order: Labels) -> Array:
@@ -42,15 +56,15 @@ def by_hand(inputs: Array, labels: Labels, order: Labels) -> Array:
     Returns:
         The first layer's weights (784, 128) after it.
     """
-    trained = network()
+    trained = network(inputs.dtype.type)
     epoch(trained, inputs, labels, order, BATCH, RATE)
     return trained.linears[0].weight
 
 
 def by_autograd(inputs: Tensor, labels: Tensor, order: Tensor) -> Array:
     """The same in torch."""
-    start = network()
-    layers = [nn.Linear(784, 128), nn.Linear(128, 10)]
+    start = network(np.float64 if inputs.dtype == torch.float64 else np.float32)
+    layers = [nn.Linear(784, 128, dtype=inputs.dtype), nn.Linear(128, 10, dtype=inputs.dtype)]
     for layer, drawn in zip(layers, start.linears, strict=True):
         layer.load_state_dict(
             {"weight": torch.from_numpy(drawn.weight.T), "bias": torch.from_numpy(drawn.bias)}
@@ -66,6 +80,17 @@ def by_autograd(inputs: Tensor, labels: Tensor, order: Tensor) -> Array:
     return weight
 
 
+def products(inputs: Array, order: Labels) -> Array:
+    """The products of an epoch that the first layer takes: forward, and the weight's gradient."""
+    weight = network(inputs.dtype.type).linears[0].weight
+    slope, gradient = np.ones((BATCH, SIZES[1]), inputs.dtype), np.empty_like(weight)
+    batch = inputs[order[:BATCH]]
+    for _ in range(0, len(order), BATCH):
+        np.matmul(batch, weight, out=slope)
+        np.matmul(batch.T, slope, out=gradient)
+    return gradient
+
+
 def main() -> None:
     """Read the line, time both sides in turns, write the table."""
     parser = argparse.ArgumentParser(
@@ -78,41 +103,40 @@ def main() -> None:
     line = parser.parse_args()
     torch.set_num_threads(1)
     data = load_images.load(DataOptions(dataset=line.dataset, data_dir=line.data_dir))
-    inputs, labels = rows(data.train)
+    single, labels = rows(data.train)
     order = np.random.default_rng(1).permutation(len(labels))
-    tensors = torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(order)
+    result, apart = [], 0.0
     with threadpool_limits(1):
-        contenders = {
-            "by hand": lambda: by_hand(inputs, labels, order),
-            "autograd": lambda: by_autograd(*tensors),
-        }
-        timings = _timing.in_turns(contenders, line.turns, "epochs")
-    ratio = _timing.ratio(timings["by hand"], timings["autograd"])
-    apart = float(np.abs(timings["by hand"].result - timings["autograd"].result).max())
-    about = [
-        f"{data.origin}, {len(labels):,} for training; 784-128-10, batches of {BATCH}, SGD at "
-        f"{RATE:g}, float32. {_timing.machine()}; "
-        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} repetitions (lowest "
-        "to highest).",
-        "Written by `python -m benchmarks.scratch`. Both start from the same weights and use the "
-        "same batches. After the epoch, the weights of the first layer, of magnitude up to "
-        f"{float(np.abs(timings['autograd'].result).max()):.2g}, differ by at most {apart:.1g}.",
-    ]
-    result = [
-        [
-            "CPU-seconds per epoch",
-            timings["by hand"].shown(),
-            timings["autograd"].shown(),
-            f"{ratio:.2f} ×",
-        ]
-    ]
-    _timing.write(
-        line.out,
-        "A NumPy network compared with autograd",
-        about,
-        ["measurement", "NumPy", "torch autograd", "ratio"],
-        result,
+        for inputs in (single, single.astype(np.float64)):
+            tensors = torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(order)
+            contenders: dict[str, Callable[[], Array]] = {
+                "by hand": partial(by_hand, inputs, labels, order),
+                "autograd": partial(by_autograd, *tensors),
+                "products": partial(products, inputs, order),
+            }
+            timings = _timing.in_turns(contenders, line.turns, f"epochs in {inputs.dtype}")
+            mine, theirs = timings["by hand"], timings["autograd"]
+            apart = max(apart, float(np.abs(mine.result - theirs.result).max()))
+            result.append(
+                [
+                    str(inputs.dtype),
+                    mine.shown(),
+                    theirs.shown(),
+                    f"{_timing.ratio(mine, theirs):.2f} ×",
+                    timings["products"].shown(),
+                ]
+            )
+    versions = _timing.versions(["numpy", "torch"])
+    text = line.out.read_text(encoding="utf-8") if line.out.exists() else HEAD
+    text += (
+        f"\n{_timing.machine()}; {versions}.\n"
+        f"CPU-seconds of an epoch, median of {line.turns} turns (lowest to highest). The weights of the first layer differ by\nat most "
+        f"{apart:.1g} after it.\n\n"
     )
+    header = ["precision", "NumPy", "torch autograd", "ratio", "the first layer's products alone"]
+    text += f"{table(header, result)}\n"
+    write_text(line.out, text)
+    print(text)
 
 
 if __name__ == "__main__":

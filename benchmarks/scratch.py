@@ -130,8 +130,8 @@ def main() -> None:
     text = line.out.read_text(encoding="utf-8") if line.out.exists() else HEAD
     text += (
         f"\n{_timing.machine()}; {versions}.\n"
-        f"CPU-seconds of an epoch, median of {line.turns} turns (lowest to highest). The weights of "
-        f"the first layer differ by\nat most {apart:.1g} after it.\n\n"
+        f"CPU-seconds of an epoch, median of {line.turns} turns (lowest to highest). The weights "
+        f"of the first layer differ by\nat most {apart:.1g} after it.\n\n"
     )
     header = ["precision", "NumPy", "torch autograd", "ratio", "the first layer's products alone"]
     text += f"{table(header, result)}\n"

@@ -17,7 +17,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 from watched import Watched
 
-from advlab.attacks import fmn, jsma, onepixel, sigmazero, sparsefool, sparsers
+from advlab.attacks import bb, fmn, jsma, onepixel, sigmazero, sparsefool, sparsers
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.metrics import perturbation as visible
@@ -35,6 +35,7 @@ SPARSE = [
     (sparsefool, {}),
     (onepixel, {"queries": 150}),
     (sparsers, {"queries": 150}),
+    (bb, {"norm": "l0", "steps": 60}),
 ]
 sparse = pytest.mark.parametrize(
     ("module", "given"), SPARSE, ids=[module.__name__.split(".")[-1] for module, _ in SPARSE]
@@ -126,7 +127,9 @@ def test_no_more_pixels_than_eps_in_colour(module: Any, given: dict[str, Any], e
 
 
 # --- closed forms ---------------------------------------------------------------------------------
-@pytest.mark.parametrize(("module", "given"), [SPARSE[0], SPARSE[1]], ids=["fmn", "sigmazero"])
+@pytest.mark.parametrize(
+    ("module", "given"), [SPARSE[0], SPARSE[1], SPARSE[-1]], ids=["fmn", "sigmazero", "bb"]
+)
 def test_on_a_linear_network_the_fewest_pixels_are_those_that_lower_the_margin_most(
     module: Any, given: dict[str, Any]
 ) -> None:
@@ -263,6 +266,18 @@ def test_fmn_in_l0_changes_no_more_pixels_than_foolboxs(
     assert pixels(theirs).isfinite().sum() > 10, "the comparison must be able to fail"
     assert pixels(ours).isfinite().sum() >= pixels(theirs).isfinite().sum() - 1
     assert float(pixels(ours).median()) <= float(pixels(theirs).median()) + 1
+
+
+def test_brendel_bethge_changes_fewer_pixels_than_fmn(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    images, labels = digits
+    mean = []
+    for module in (bb, fmn):
+        found = run(module, Victim(trained), images, Goal(labels), ROOM, norm="l0", steps=60)
+        assert Goal(labels).reached(Victim(trained).logits(found)).all()
+        mean.append(float(geometry.norm(found - images, 0).mean()))
+    assert mean[0] < mean[1]
 
 
 def test_jsma_makes_torchattacks_images(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:

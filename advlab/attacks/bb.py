@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _OVERSHOOT = 1.1  # how far beyond the boundary a step from before it goes
 _MOMENTUM = 0.8  # of the normal of the boundary
 _DECAYS = 20  # how often the radius of the trust region is halved
+# Ours. In L0 a pixel is restored at once or not at all: a region below its change would end that.
+_DECAYS_L0 = 4
 _FIRST_HALVINGS = 10  # of the way from an image to its starting point
 # Ours: gradient steps that look for a starting point, and the root mean square of the first one.
 _CLIMB, _FIRST_CLIMB = 40, 0.01
@@ -34,7 +36,7 @@ class Options(MinimumNormOptions):
 
     checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
-    norm: f.Norm = "linf"
+    norm: f.NormOrL0 = "linf"
     steps: f.Steps = 200
     trust_region: Annotated[
         float,
@@ -43,7 +45,7 @@ class Options(MinimumNormOptions):
             le=100,
             description=(
                 "L2 radius that the first step stays in, as a fraction of the distance of the "
-                "starting point; it is halved 20 times"
+                "starting point, in l0 of the diagonal of the box; it is halved 20 times, in l0 4"
             ),
         ),
         f.PERTURBATION,
@@ -58,21 +60,25 @@ def perturb(
 
     From a point at its goal each step solves for the nearest point to the image on the
     linearised boundary, within a trust region and the box; see
-    ``advlab.perturbation.trust_region``. It takes all ``steps``, whatever eps is.
+    ``advlab.perturbation.trust_region``, and ``fewest_pixels`` beside it for L0. It takes all
+    ``steps``, whatever eps is.
     """
     import torch
 
+    from advlab.perturbation.fewest_pixels import step_to_fewest_pixels
     from advlab.perturbation.geometry import P, norm
     from advlab.perturbation.nearest import Nearest
     from advlab.perturbation.trust_region import step_along_boundary
 
+    p = P[options.norm]
     nearest = Nearest(victim, images, goal, eps, options)
     todo = nearest.to_attack()
-    x, index = _start(victim, nearest, todo, random.select(todo), P[options.norm])
+    x, index = _start(victim, nearest, todo, random.select(todo), p)
     if len(index) == 0:
         return nearest.within_eps()
     clean, goal, normal = images[index], goal.select(index), torch.zeros_like(x)
-    radius = options.trust_region * norm(x - clean, 2)
+    distance = norm(x - clean, 2) if p else torch.full_like(x[:, 0, 0, 0], x[0].numel() ** 0.5)
+    radius, decays = options.trust_region * distance, _DECAYS if p else _DECAYS_L0
     for number in range(options.steps):
         gradient, logits = victim.gradient(x, goal, "margin")
         reached = goal.reached(logits)
@@ -80,8 +86,11 @@ def perturb(
         normal = gradient if number == 0 else _MOMENTUM * normal + (1 - _MOMENTUM) * gradient
         lead = goal.loss(logits, "margin")
         gain = torch.where(lead < 0, -_OVERSHOOT * lead, -(2 - _OVERSHOOT) * lead)
-        region = radius * 0.5 ** (_DECAYS * number / options.steps)
-        step = step_along_boundary(clean, x, normal, gain, region, P[options.norm])
+        region = radius * 0.5 ** (decays * number / options.steps)
+        if p == 0:
+            step = step_to_fewest_pixels(clean, x, normal, gain, region)
+        else:
+            step = step_along_boundary(clean, x, normal, gain, region, p)
         x = (x + step).clamp(0, 1)
     nearest.offer(x, index)
     return nearest.within_eps()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from advlab.perturbation.geometry import norm, round_to_bytes
+from advlab.perturbation.geometry import norm, project, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
@@ -81,8 +81,11 @@ def starting_points(
 
 
 def towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
-    """``x`` within ``radius`` (N,) of the images: on the line to them in L2, clipped in L∞."""
+    """``x`` within ``radius`` (N,) of the images: on the line to them in L2, clipped in L∞, with
+    the largest changes alone in L0."""
     r = x - images
+    if p == 0:
+        return (images + project(r, radius, p)).clamp(0, 1)
     if p == math.inf:
         limit = radius.view(-1, 1, 1, 1)
         return (images + r.clamp(-limit, limit)).clamp(0, 1)

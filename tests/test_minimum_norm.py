@@ -237,6 +237,11 @@ class _InterpretedL2(brendel_bethge.L2BrendelBethgeAttack):
         return brendel_bethge.L2Optimizer()  # type: ignore[no-untyped-call]
 
 
+class _InterpretedL0(brendel_bethge.L0BrendelBethgeAttack):
+    def instantiate_optimizer(self) -> Any:
+        return brendel_bethge.L0Optimizer()  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture(scope="module")
 def tiny() -> tuple[nn.Module, Tensor, Tensor]:
     """A network on the digits in their own 8 × 8 pixels, and twelve that it has right. Without
@@ -263,6 +268,7 @@ def tiny() -> tuple[nn.Module, Tensor, Tensor]:
     [
         ("l2", _InterpretedL2, 12, 40),
         ("linf", brendel_bethge.LinfinityBrendelBethgeAttack, 4, 30),
+        ("l0", _InterpretedL0, 6, 30),
     ],
 )
 def test_brendel_bethge_is_as_near_as_foolboxs_from_the_same_points(

@@ -70,9 +70,13 @@ class SuiteAttack(Record):
         """How many of all ``images`` were still robust before it."""
         return round(self.robust_accuracy * images) + self.broken
 
+    def on_fewer(self, images: int) -> bool:
+        """Whether it was run on fewer of all ``images`` than were robust."""
+        return self.attacked < self.robust_before(images)
+
     def left_alone(self, images: int) -> bool:
         """Whether it was not run on any of all ``images`` though some were robust."""
-        return self.attacked == 0 and self.robust_before(images) > 0
+        return self.attacked == 0 and self.on_fewer(images)
 
 
 class EvaluateResult(Result):
@@ -118,6 +122,10 @@ class EvaluateResult(Result):
     bpda: bool
     network: NetworkRecord
     surrogate: NetworkRecord | None
+
+    def at_largest_eps(self) -> list[SuiteAttack]:
+        """The attacks at the largest ε, in the order in which they ran."""
+        return [row for row in self.attacks if row.eps == self.eps[-1]]
 
     def context(self) -> str:
         """The ball that the headline holds for."""

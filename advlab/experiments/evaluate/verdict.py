@@ -116,7 +116,7 @@ def sentence(result: EvaluateResult) -> str:
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
         f"{_suite(result)}: {attacked}"
-        f"{_averages(result)}{_on_fewer(result)}{_budget(result)}"
+        f"{_averages(result)}{_nearest(result)}{_budget(result)}"
     )
 
 
@@ -158,22 +158,24 @@ def _budget(result: EvaluateResult) -> str:
         differences.append(f"AutoAttack also runs {', '.join(missing)}")
     if less:
         differences.append(f"AutoAttack has a larger budget for {', '.join(less)}")
-    last = [row for row in result.attacks if row.eps == result.eps[-1]]
-    some = [
+    fewer = [
         row.attack
-        for row in last
-        if row.attack in official and row.attacked < row.robust_before(result.images)
+        for row in result.at_largest_eps()
+        if row.attack in official and row.on_fewer(result.images)
     ]
-    if some:
-        differences.append(f"AutoAttack runs {', '.join(some)} on every robust image")
+    if fewer:
+        differences.append(f"AutoAttack runs {', '.join(fewer)} on every robust image")
     return "".join(f"; {difference}" for difference in differences)
 
 
-def _on_fewer(result: EvaluateResult) -> str:
-    """The attacks that were not run on every robust image, at the largest ε."""
-    last = [row for row in result.attacks if row.eps == result.eps[-1]]
-    fewer = [row for row in last if 0 < row.attacked < row.robust_before(result.images)]
-    names = ", ".join(f"{row.attack} ({_attacked(row, result.images)})" for row in fewer)
+def _nearest(result: EvaluateResult) -> str:
+    """The attacks that were run on the robust images nearest to breaking alone, at the largest
+    ε."""
+    names = ", ".join(
+        f"{row.attack} ({_attacked(row, result.images)})"
+        for row in result.at_largest_eps()
+        if row.attacked and row.on_fewer(result.images)
+    )
     return f"; on the images nearest to breaking: {names}" if names else ""
 
 
@@ -227,7 +229,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         save(drawn, folder / "curve.png")
     if ran:
         bars = [
-            (_on_some(row, result.images), row.robust_accuracy, row.knowledge)
+            (_bar_name(row, result.images), row.robust_accuracy, row.knowledge)
             for row in result.attacks
             if row.eps == eps[-1] and not row.left_alone(result.images)
         ]
@@ -239,16 +241,15 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         save(drawn, folder / "verdict.png")
 
 
-def _on_some(row: SuiteAttack, images: int) -> str:
+def _bar_name(row: SuiteAttack, images: int) -> str:
     """An attack's name, with the images that it was run on where these were not all robust ones."""
-    some = row.attacked < row.robust_before(images)
-    return f"{row.attack} on {_attacked(row, images)}" if some else row.attack
+    return f"{row.attack} on {_attacked(row, images)}" if row.on_fewer(images) else row.attack
 
 
 def _attacked(row: SuiteAttack, images: int) -> str:
     """How many images an attack was run on, and of how many that were robust where not all."""
-    before = row.robust_before(images)
-    return f"{row.attacked:,}" + (f" of {before:,}" if row.attacked < before else "")
+    of = f" of {row.robust_before(images):,}" if row.on_fewer(images) else ""
+    return f"{row.attacked:,}{of}"
 
 
 def report(result: EvaluateResult) -> None:

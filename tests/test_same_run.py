@@ -12,9 +12,12 @@ import pytest
 
 from advlab.cli.main import main
 from advlab.config.options.run import EvaluateOptions
+from advlab.config.registry import command_named
+from advlab.config.resolve import Config
 from advlab.experiments.attack import run as attack_experiment
 from advlab.experiments.evaluate import run as evaluate_experiment
 from advlab.experiments.evaluate.state import EvaluationState
+from advlab.runs.identity import Identity
 from advlab.runs.machine import device_of
 
 Refusal = Callable[[str], str]
@@ -184,6 +187,24 @@ def test_a_factory_that_makes_another_network_is_noticed(
 
 
 @pytest.mark.skipif(device_of("auto").type != "cpu", reason="auto is a GPU on this machine")
+@pytest.mark.parametrize(
+    ("command", "component", "name", "value", "remains"),
+    [
+        ("train", "textcnn", "vectors", "vectors.txt", False),
+        ("train", "textcnn", "vectors", "train", True),
+        ("evaluate", "quick", "weights", "weights.pt", False),
+        ("gan", "sample", "weights", "last", True),
+    ],
+)
+def test_a_place_counts_by_its_content_and_a_word_by_itself(
+    command: str, component: str, name: str, value: str, remains: bool
+) -> None:
+    """The identity leaves out where a file lies, and keeps a word that only looks like a place."""
+    options = command_named(command).options(component)(**{name: value})
+    identity = Identity.of(Config(command, component, options), {})
+    assert identity.options.get(name) == (value if remains else None)
+
+
 def test_the_device_that_auto_is_makes_the_same_run(
     victim: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,10 @@ class Flag:
         code_is: what such a value does, for a refusal.
         in_help: whether help lists the option. One that other kinds of data have is refused with a
             reason, and not listed.
+        place: whether a value may be the place of a file or of a run's folder, which is then there
+            before any run of a grid begins.
+        by_content: whether a value names a file or a network whose content makes runs different,
+            and not its place; None for an option of other values.
     """
 
     bare: str | None = None
@@ -50,6 +54,8 @@ class Flag:
     code: Callable[[str], bool] | None = None
     code_is: str = "names code to import"
     in_help: bool = True
+    place: bool = False
+    by_content: Callable[[str], bool] | None = None
 
 
 class WrittenInt(int):
@@ -165,11 +171,18 @@ def flag_of(field: FieldInfo) -> Flag:
     return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
 
 
+def flags_of(options: Options) -> dict[str, Flag]:
+    """The ``Flag`` of every option, by its name."""
+    return {name: flag_of(field) for name, field in type(options).model_fields.items()}
+
+
+def always(value: str) -> bool:
+    """True, for a ``Flag`` whose every value is of that kind."""
+    del value
+    return True
+
+
 def identity_of(options: Options) -> dict[str, object]:
     """Return the values that change what is computed, without those that only organise it."""
-    fields = type(options).model_fields
-    return {
-        name: value
-        for name, value in options.model_dump().items()
-        if flag_of(fields[name]).identity
-    }
+    flags = flags_of(options)
+    return {name: value for name, value in options.model_dump().items() if flags[name].identity}

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names, load_component
-from advlab.config.base import Flag
+from advlab.config.base import Flag, always
 from advlab.config.radii import ACCEPTED, EachOnce, Fraction
 from advlab.config.references import is_reference, names_code
 
@@ -400,7 +400,7 @@ StartingWeights = Annotated[
             "dict, .pt, .pth or .safetensors"
         ),
     ),
-    Flag(group="training", grid=False),
+    Flag(group="training", grid=False, place=True, by_content=always),
 ]
 Layers = Annotated[
     Literal["all", "last"],
@@ -854,6 +854,7 @@ DefendedModel = Annotated[
             "package.module:FUNCTION, a run"
         ),
         code=names_code,
+        place=True,
     ),
 ]
 Radius = Annotated[

@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from advlab.config.base import flags_of
 from advlab.config.references import names_code, names_file
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
 
 _DATA = ("folder:", "npz:", "csv:", "parquet:")
-# Options that name a file, or the folder of a run; some of them take other words as well.
-_FILES = (
-    "model",
-    "checkpoint",
-    "surrogate",
-    "weights",
-    "encoder",
-    "generator",
-    "feature_classifier",
-    "inception",
-    "vectors",
-    "image",
-)
 
 
 def check_places(configs: Sequence[Config]) -> None:
@@ -44,8 +32,8 @@ def _check(config: Config) -> None:
         place = dataset.partition(":")[2]
         if place and not Path(place).exists():
             raise UsageError(f"--dataset {dataset}: there is nothing at {place}")
-    for name in _FILES:
-        value = getattr(config.options, name, None)
+    for name in (name for name, flag in flags_of(config.options).items() if flag.place):
+        value = getattr(config.options, name)
         if not isinstance(value, str) or names_code(value) or not names_file(value):
             continue
         if not Path(value).exists():

@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from advlab.config.base import identity_of
-from advlab.config.options.text import OWN_VECTORS
+from advlab.config.base import flags_of, identity_of
 from advlab.config.references import names_code
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
@@ -22,25 +21,6 @@ from advlab.runs.processes import current
 from advlab.runs.results import SCHEMA_VERSION
 
 FILE = IDENTITY
-
-# Options that name a file or a network: its content counts, which ``contents`` holds, and not its
-# place.
-PLACES = frozenset(
-    {
-        "checkpoint",
-        "surrogate",
-        "generator",
-        "feature_classifier",
-        "inception",
-        "weights",
-        "vectors",
-        "classes",
-        "factory",
-        "blend_image",
-    }
-)
-# Options of such a name that choose between two words instead.
-_WORDS = frozenset({("gan", "weights")})
 
 
 @dataclass(frozen=True)
@@ -77,12 +57,13 @@ class Identity:
         if config.options.revision > 1:
             options["revision"] = config.options.revision
         hashes = dict(contents)
-        for name in PLACES & options.keys():
-            if (config.command, name) in _WORDS:
+        for name, flag in flags_of(config.options).items():
+            if name not in options or flag.by_content is None:
                 continue
-            if name == "vectors" and options[name] == OWN_VECTORS:
+            place = options[name]
+            if isinstance(place, str) and not flag.by_content(place):
                 continue
-            place = options.pop(name)
+            del options[name]
             if name not in hashes and isinstance(place, str) and Path(place).is_file():
                 digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
                 if (

@@ -43,6 +43,7 @@ Encoder = Annotated[
         accepts=is_reference,
         others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
         code=names_code,
+        place=True,
     ),
 ]
 Width = Annotated[

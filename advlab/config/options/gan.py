@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Conditions, Flag, Options
+from advlab.config.base import Conditions, Flag, Options, always
 from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
 
 MOST_COMPARED = 20  # runs
@@ -224,7 +224,7 @@ FeatureClassifier = Annotated[
             "default one is trained"
         ),
     ),
-    Flag(group="evaluation", grid=False),
+    Flag(group="evaluation", grid=False, place=True, by_content=always),
 ]
 Inception = Annotated[
     str | None,
@@ -234,7 +234,7 @@ Inception = Annotated[
             "file with torchvision's Inception v3 weights, to measure FID on its features as well"
         ),
     ),
-    Flag(group="evaluation", grid=False),
+    Flag(group="evaluation", grid=False, place=True, by_content=always),
 ]
 GridEvery = Annotated[
     int | None,
@@ -253,7 +253,7 @@ GeneratorPlace = Annotated[
             "generator: its file or the folder of its run; by default the newest finished one"
         ),
     ),
-    _GENERATOR,
+    Flag(group="generator", place=True, by_content=always),
 ]
 Weights = Annotated[
     Literal["average", "last"],

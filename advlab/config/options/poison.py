@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Conditions, Flag, Options
+from advlab.config.base import Conditions, Flag, Options, always
 from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poisoning")
@@ -260,7 +260,7 @@ class ImagePoisonOptions(Options):
             min_length=1,
             description="attack blended: file of the image to mix in; by default random noise",
         ),
-        _POISON,
+        Flag(group="poisoning", by_content=always),
     ] = None
     amplitude: Annotated[
         float,

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from advlab.config.base import Flag
+from advlab.config.base import Flag, always
 from advlab.config.fields import image_models, text_models
 from advlab.config.references import LIBRARIES, is_reference, names_code
 
@@ -55,12 +55,13 @@ Model = Annotated[
         others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
         hints=_text_networks,
         code=names_code,
+        place=True,
     ),
 ]
 Checkpoint = Annotated[
     str | None,
     Field(min_length=1, description="the same as --model with a checkpoint or a run's folder"),
-    Flag(group=_TARGET, in_help=False),
+    Flag(group=_TARGET, in_help=False, place=True, by_content=always),
 ]
 Factory = Annotated[
     str | None,
@@ -72,7 +73,8 @@ Factory = Annotated[
         group=_TARGET,
         grid=False,
         in_help=False,
-        code=lambda _: True,
+        code=always,
+        by_content=always,
         form="module:function, package.module:function or FILE.py:function, as in mine:make",
     ),
 ]
@@ -85,7 +87,7 @@ Surrogate = Annotated[
             "target model (black-box transfer)"
         ),
     ),
-    Flag(group=_TARGET, code=names_code),
+    Flag(group=_TARGET, code=names_code, place=True, by_content=always),
 ]
 Reference = Annotated[
     str | None,
@@ -108,7 +110,7 @@ TransferFrom = Annotated[
             "newest other one on the data set"
         ),
     ),
-    Flag(group=_TARGET, grid=False, code=names_code),
+    Flag(group=_TARGET, grid=False, code=names_code, place=True, by_content=always),
 ]
 Weights = Annotated[
     str | None,
@@ -119,7 +121,7 @@ Weights = Annotated[
             "code; by default a library's own weights are downloaded"
         ),
     ),
-    _FIXED,
+    Flag(group=_TARGET, grid=False, place=True, by_content=always),
 ]
 ClassNames = Annotated[
     str | None,
@@ -130,7 +132,7 @@ ClassNames = Annotated[
             "classes of the data set that count as one, as in 0,1,2,3,4/5,6,7,8,9"
         ),
     ),
-    _FIXED,
+    Flag(group=_TARGET, grid=False, by_content=always),
 ]
 Output = Annotated[
     str | None,
@@ -195,11 +197,11 @@ Image = Annotated[
         description="number of a test image to attack alone, or the file of a photo",
     ),
     AfterValidator(_number_or_file),
-    Flag(group="data"),
+    Flag(group="data", place=True),
 ]
 Shown = Annotated[
     str,
     Field(min_length=1, description="number of a test image, or the file of a photo"),
     AfterValidator(_number_or_file),
-    Flag(group="data"),
+    Flag(group="data", place=True),
 ]

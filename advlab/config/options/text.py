@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config import fields as f
-from advlab.config.base import Flag, Options
+from advlab.config.base import Flag, Options, always
 
 _DATA = Flag(group="data")
 
@@ -127,7 +127,11 @@ def _refused(value: str | None) -> str | None:
 
 NoImageColumn = Annotated[str | None, AfterValidator(_refused), Flag(group="data", in_help=False)]
 NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", in_help=False)]
-NoWeights = Annotated[str | None, AfterValidator(_refused), Flag(group="training", in_help=False)]
+NoWeights = Annotated[
+    str | None,
+    AfterValidator(_refused),
+    Flag(group="training", in_help=False, by_content=always),
+]
 AllLayers = Annotated[
     Literal["all", "last"], AfterValidator(_refused), Flag(group="training", in_help=False)
 ]
@@ -174,7 +178,7 @@ WordVectors = Annotated[
             "or 'train' for vectors of the training texts (skip-gram, arXiv:1310.4546)"
         ),
     ),
-    Flag(group="network", grid=False),
+    Flag(group="network", grid=False, place=True, by_content=lambda value: value != OWN_VECTORS),
 ]
 AdversarialEps = Annotated[
     float,

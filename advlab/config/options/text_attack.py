@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Flag, always
 from advlab.config.options.run import RunOptions, Sees
 from advlab.config.options.text import TextDataOptions
 from advlab.config.references import LIBRARIES, names_file
@@ -40,12 +40,13 @@ TextModel = Annotated[
         accepts=names_file,
         others="a checkpoint or the folder of a run",
         hints=_image_networks,
+        place=True,
     ),
 ]
 TextCheckpoint = Annotated[
     str | None,
     Field(min_length=1, description="the same as --model with a checkpoint or a run's folder"),
-    Flag(group=_TARGET, in_help=False),
+    Flag(group=_TARGET, in_help=False, place=True, by_content=always),
 ]
 MaxPerturbed = Annotated[
     float,
@@ -67,7 +68,7 @@ SimilarityVectors = Annotated[
             "network with embeddings; by default the target model's own embeddings"
         ),
     ),
-    f.PERTURBATION,
+    Flag(group="perturbation", place=True, by_content=always),
 ]
 TextLimit = Annotated[
     int | None,

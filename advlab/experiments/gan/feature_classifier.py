@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
+from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.data.load_images import CHOICE
 from advlab.errors import EnvironmentFailure, UsageError
@@ -28,18 +28,13 @@ FILE = "classifier.safetensors"
 _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
-def classifier_for(options: Any, data: ImageSet) -> TrainedClassifier:
-    """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn``
-    with its defaults and seed 0.
+def trained_for(options: GanOptions, data: ImageSet) -> TrainedClassifier:
+    """The classifier for the images of ``data`` where none is named: ``advlab train cnn`` with its
+    defaults and seed 0.
 
-    The latter is trained once for a data set and machine, and found again afterwards. Another
-    process that is training it is waited for.
-
-    Raises:
-        UsageError: the one that is named takes other images.
+    It is trained once for a data set and machine, and found again afterwards. Another process that
+    is training it is waited for.
     """
-    if options.feature_classifier is not None:
-        return named_classifier(options.feature_classifier, data)
     shared = {key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads")}
     logger.info(
         f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "

@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlab.config.options.gan import GanOptions
 from advlab.config.references import dataset_title
 from advlab.data.image_set import ImageSet
-from advlab.experiments.gan.measure import RealImages
+from advlab.experiments.gan.measure import RealDistance
 from advlab.gan.losses import PROBABILITIES
 from advlab.gan.trainer import GanProgress
 from advlab.networks.metadata import GeneratorMetadata
@@ -30,12 +29,12 @@ def draw_grid(
     images: Tensor,
     metadata: GeneratorMetadata,
     data: ImageSet,
-    options: GanOptions,
+    seed: int,
 ) -> None:
     """``epoch_N.png``: the same z in every one of them, so that the eye can follow."""
     caption = (
         f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
-        f"seed {options.seed} · the same 64 z at every epoch"
+        f"seed {seed} · the same 64 z at every epoch"
     )
     when = f"after epoch {epoch}" if epoch else "before training"
     title = f"Generated images {when}: {metadata.arch} on {dataset_title(data.name)}"
@@ -46,7 +45,7 @@ def draw(
     folder: Path,
     result: GanTrainResult,
     progress: GanProgress,
-    few_reference: RealImages,
+    few_reference: RealDistance,
     samples: int,
     data: ImageSet,
     metadata: GeneratorMetadata,
@@ -101,7 +100,7 @@ def draw(
 def _quality(
     progress: GanProgress,
     marks: list[tuple[int, str]],
-    few_reference: RealImages,
+    few_reference: RealDistance,
     samples: int,
     name: str,
     caption: str,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.errors import UsageError
 from advlab.gan.collapse_monitor import Diversity
@@ -20,53 +20,69 @@ from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
 
 
-def imitated(options: GanOptions, data: ImageSet) -> tuple[Tensor, Tensor]:
-    """Return the images to train on, and held-out real images for the real-vs-real reference; both
-    uint8.
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that a generator imitates and is measured beside, uint8 (N, C, H, W).
 
-    With ``--images train`` these are the training split, validation images among them (nothing is
-    selected on them here), and the test split. With ``--images all`` every image is trained on, and
-    a random half of them is held out of the reference that generated images are compared with.
+    Attributes:
+        split: ``train`` or ``all``, as ``--images`` says.
+        trained_on: those that are trained on. With ``train`` they are the training split,
+            validation images among them (nothing is selected on them here), and with ``all`` every
+            image there is.
+        held_out: those of the real-vs-real reference: the test split, or with ``all`` a random half
+            of the images that are trained on.
     """
-    splits = [data.train, data.val] + ([data.test] if options.images == "all" else [])
-    pixels = torch.cat([part.pixels for part in splits])
-    if options.train_size is not None:
-        pixels = taken(pixels, options.train_size, derive(options.seed, 13))
-    if options.images == "train":
-        return pixels, data.test.pixels
-    return pixels, pixels[
-        torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: len(pixels) // 2]
-    ]
+
+    split: Literal["train", "all"]
+    trained_on: Tensor
+    held_out: Tensor
+
+    @classmethod
+    def of(
+        cls, data: ImageSet, split: Literal["train", "all"], count: int | None, seed: int
+    ) -> RealImages:
+        """The images of a data set; ``count`` of those to train on, drawn by ``seed``, or all."""
+        splits = [data.train, data.val] + ([data.test] if split == "all" else [])
+        pixels = torch.cat([part.pixels for part in splits])
+        if count is not None:
+            pixels = taken(pixels, count, derive(seed, 13))
+        return cls(split, pixels, data.test.pixels if split == "train" else _halves(pixels)[0])
+
+    @property
+    def compared(self) -> Tensor:
+        """Those that generated images are compared with: all that are trained on and not held
+        out."""
+        return self.trained_on if self.split == "train" else _halves(self.trained_on)[1]
+
+    def check_enough(self, name: str) -> None:
+        """Refuse a data set of this name whose generator could be trained and not be measured.
+
+        Raises:
+            UsageError: there are too few images of either kind; the line says how many are needed.
+        """
+        held_out, trained_on = len(self.held_out), len(self.trained_on)
+        counts = {"test images": held_out, "training images": trained_on}
+        if self.split == "all":
+            compared = trained_on - held_out
+            counts = {"images to hold out": held_out, "others to compare with": compared}
+        for what, count in counts.items():
+            if count < MIN_IMAGES:
+                more = (
+                    "; --images all holds out half of all images instead"
+                    if what == "test images"
+                    else ""
+                )
+                raise UsageError(
+                    f"{name} has {count:,} {what}, and a generator is measured with at least "
+                    f"{MIN_IMAGES}{more}"
+                )
 
 
-def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data: ImageSet) -> None:
-    """Refuse data whose generator could be trained and not be measured.
-
-    Args:
-        pixels: the images that are trained on.
-        held_out: the images that are held out.
-
-    Raises:
-        UsageError: there are too few of either; the line says how many are needed.
-    """
-    if options.images == "all":  # half of them are held out, the others compared with
-        held, reference = (
-            ("images to hold out", len(held_out)),
-            ("others to compare with", len(pixels) - len(held_out)),
-        )
-    else:
-        held, reference = ("test images", len(held_out)), ("training images", len(pixels))
-    for what, count in (held, reference):
-        if count < MIN_IMAGES:
-            more = (
-                "; --images all holds out half of all images instead"
-                if what == "test images"
-                else ""
-            )
-            raise UsageError(
-                f"{data.name} has {count:,} {what}, and a generator is measured with at least "
-                f"{MIN_IMAGES}{more}"
-            )
+def _halves(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Two random halves of the images, the same ones each time."""
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
+    middle = len(pixels) // 2
+    return pixels[order[:middle]], pixels[order[middle:]]
 
 
 def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
@@ -76,7 +92,7 @@ def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class RealImages:
+class RealDistance:
     """Held-out real images beside others of their kind.
 
     Attributes:
@@ -106,6 +122,14 @@ class FinalQuality:
     real_fractions: list[float]
 
 
+@dataclass(frozen=True)
+class SampleSizes:
+    """How many images are measured: at the end, and at each evaluation of the training."""
+
+    final: int
+    evaluation: int
+
+
 class Measurement:
     """Generated images beside real ones, on the features of one classifier.
 
@@ -117,41 +141,36 @@ class Measurement:
 
     def __init__(
         self,
-        options: GanOptions,
+        sizes: SampleSizes,
+        seed: int,
         feature_classifier: FeatureClassifier,
-        pixels: Tensor,
-        held_out: Tensor,
+        real: RealImages,
         inception: Inception | None = None,
     ) -> None:
         """Measure the real images once.
 
         Args:
-            pixels: those that are trained on.
-            held_out: others of their kind; the same number of generated images is compared, so that
-                both have the same bias.
+            sizes: how many images are measured. As many generated images as held-out ones are
+                compared, so that both have the same bias.
+            seed: of the generated images.
             inception: a second network to measure with, for FID alone.
         """
-        self.options, self.feature_classifier, self._inception = (
-            options,
-            feature_classifier,
-            inception,
-        )
-        if options.images == "all":  # the other half
-            order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
-            pixels = pixels[order[len(pixels) // 2 :]]
-        self._real = taken(pixels, options.samples, 0), taken(held_out, options.samples, 1)
+        self._sizes, self._seed = sizes, seed
+        self.feature_classifier, self._inception = feature_classifier, inception
+        compared = real.compared
+        self._real = taken(compared, sizes.final, 0), taken(real.held_out, sizes.final, 1)
         self.reference, self.held_out = (feature_classifier(images) for images in self._real)
-        few = taken(pixels, options.evaluation_samples, 2)
+        few = taken(compared, sizes.evaluation, 2)
         self._few = feature_classifier(few)
         few_held_out = self.held_out.drawn(len(few), 3)
         self._variety = Diversity(self._few, few, few_held_out)
-        self.few_reference = RealImages(
+        self.few_reference = RealDistance(
             fid(self.reference.features, few_held_out.features), len(few_held_out.features)
         )
 
     def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:
         """Variety and FID on a small sample, as the collapse monitor needs them."""
-        generated = self._generated(pair, self.options.evaluation_samples, 14)
+        generated = self._generated(pair, self._sizes.evaluation, 14)
         measured = self.feature_classifier(generated)
         return {
             "fid": fid(self.reference.features, measured.features),
@@ -165,7 +184,7 @@ class Measurement:
         Raises:
             ValueError: the features are not finite.
         """
-        pixels = self._generated(pair, self.options.samples, 15)
+        pixels = self._generated(pair, self._sizes.final, 15)
         generated = self.feature_classifier(pixels)
         compared = generated.first(len(self.held_out.features))
         inception = (
@@ -218,4 +237,4 @@ class Measurement:
         )
 
     def _generated(self, pair: GanNetworks, count: int, part: int) -> Tensor:
-        return pixels_of(pair.average, latents(derive(self.options.seed, part), count, pair.zdim))
+        return pixels_of(pair.average, latents(derive(self._seed, part), count, pair.zdim))

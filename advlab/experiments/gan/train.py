@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,20 +14,20 @@ from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.gan.feature_classifier import (
-    classifier_for,
     keep_beside,
     named_classifier,
     ready,
+    trained_for,
 )
 from advlab.experiments.gan.figures import draw, draw_grid
-from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
+from advlab.experiments.gan.measure import FinalQuality, Measurement, RealImages, SampleSizes
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.experiments.trained_on import seen_in_training
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
 from advlab.gan.networks import check_size, metadata_of, new_networks
-from advlab.gan.trainer import GanProgress, indicator_line, pace_of, train_networks
+from advlab.gan.trainer import GanProgress, Pace, indicator_line, pace_of, train_networks
 from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -66,17 +67,18 @@ def run(config: Config) -> Finished[GanTrainResult]:
         if options.inception is None
         else Inception(Path(options.inception), _machine(options).device)
     )
-    pixels, held_out = imitated(options, data)
-    check_measurable(options, pixels, held_out, data)
-    if len(pixels) < options.batch_size:
+    real = RealImages.of(data, options.images, options.train_size, options.seed)
+    real.check_enough(data.name)
+    images = len(real.trained_on)
+    if images < options.batch_size:
         raise UsageError(
-            f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a "
+            f"--batch-size {options.batch_size}: there are {images:,} images to train on; a "
             "batch must be whole"
         )
     if chosen is not None:
         config = config.changed(feature_classifier=str(chosen.place))
     name = automatic_name(config)
-    pace = pace_of(options, len(pixels))
+    pace = pace_of(options, images)
     settled = config.changed(epochs=pace.epochs)
     logger.info(data.introduction())
     known = None if chosen is None else chosen.metadata
@@ -85,7 +87,8 @@ def run(config: Config) -> Finished[GanTrainResult]:
             f"note: --feature-classifier: {text}, so that it tells held-out images less well from "
             "others than it seems"
         )
-    classifier = chosen or classifier_for(options, data)
+    classifier = chosen or trained_for(options, data)
+    training = GanTraining(settled.options, metadata, pace, data, real, classifier, inception)
     experiment = Experiment(
         config=settled,
         contents={
@@ -94,9 +97,7 @@ def run(config: Config) -> Finished[GanTrainResult]:
             **({} if inception is None else {"inception weights": inception.sha256}),
         },
         result=GanTrainResult,
-        measure=lambda folder: _measure(
-            settled, metadata, data, pixels, held_out, classifier, inception, folder
-        ),
+        measure=training.measure,
         report=_report,
         name=name,
     )
@@ -110,86 +111,122 @@ def _machine(options: GanOptions) -> Machine:
     return Machine(machine.device, "fp32") if machine.precision == "fp16" else machine
 
 
-def _measure(
-    config: Config,
-    metadata: GeneratorMetadata,
-    data: ImageSet,
-    pixels: Tensor,
-    held_out: Tensor,
-    classifier: TrainedClassifier,
-    inception: Inception | None,
-    folder: Path,
-) -> GanTrainResult:
-    options: GanOptions = config.options
-    machine = _machine(options)
-    torch.manual_seed(derive(options.seed, 10))
-    pair = new_networks(metadata, machine.device)
-    measurement = Measurement(options, ready(classifier, machine), pixels, held_out, inception)
-    keep_beside(folder, classifier)
-    sizes = NetworkSizes(
-        generator=count_parameters(pair.generator),
-        discriminator=count_parameters(pair.discriminator),
-    )
-    pace = pace_of(options, len(pixels))
-    logger.info(
-        f"{metadata.arch}: generator {sizes.generator:,} parameters, discriminator "
-        f"{sizes.discriminator:,}, "
-        f"{len(pixels):,} images, {counted(pace.epochs, 'epoch')}, {machine.precision} on "
-        f"{machine.device}, "
-        f"seed {options.seed}"
-    )
+@dataclass(frozen=True)
+class GanTraining:
+    """One training of a generator.
 
-    def picture(epoch: int, images: Tensor) -> None:
-        draw_grid(folder, epoch, images, metadata, data, options)
+    Attributes:
+        options: settled.
+        metadata: of the two networks.
+        pace: its epochs, and how often it is evaluated.
+        data: the data set.
+        real: the images of it that are imitated, and those to measure beside.
+        classifier: on its features the images are measured.
+        inception: a second network to measure with; None for none.
+    """
 
-    progress = train_networks(
-        pair, metadata, pixels, options, pace, machine, folder, measurement.evaluate, picture
-    )
-    quality = _final(folder, progress, measurement, machine)
-    evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
-    result = GanTrainResult(
-        command="gan",
-        component="train",
-        dataset=data.name,
-        origin=data.origin,
-        data_sha256=data.sha256(),
-        model=metadata.arch,
-        parameters=sizes.generator,
-        seed=options.seed,
-        seconds=round(progress.seconds, 4),
-        machine=machine.describe(),
-        **quality.generator.model_dump(),
-        adversarial_loss=metadata.loss,
-        zdim=metadata.zdim,
-        real_reference=quality.real,
-        measured_images=quality.images,
-        classifier=classifier.describe(),
-        classifier_val_accuracy=classifier.metadata.training.get("val_accuracy"),
-        inception_sha256=None if inception is None else inception.sha256,
-        generated_class_fractions=quality.generated_fractions,
-        real_class_fractions=quality.real_fractions,
-        collapsed=evaluation["collapsed"],
-        indicators=[
-            Indicator(epoch=epoch, **indicator) for epoch, indicator in progress.indicators
-        ],
-        stopped=progress.stopped or None,
-        epochs=progress.epoch,
-        checkpoint_epoch=progress.kept,
-        steps=len(progress.steps["loss_d"]),
-        images_per_second=sorted(record["images_per_second"] for record in progress.history)[
-            len(progress.history) // 2
-        ],
-        examples=SplitSizes(
-            train=len(pixels), val=0, test=len(data.test) if options.images == "train" else 0
-        ),
-        split=options.images,
-        network_parameters=sizes,
-        checkpoint=FILE,
-        checkpoint_sha256=progress.kept_sha256,
-    )
-    samples = config.options.evaluation_samples
-    draw(folder, result, progress, measurement.few_reference, samples, data, metadata)
-    return result
+    options: GanOptions
+    metadata: GeneratorMetadata
+    pace: Pace
+    data: ImageSet
+    real: RealImages
+    classifier: TrainedClassifier
+    inception: Inception | None
+
+    def measure(self, folder: Path) -> GanTrainResult:
+        """Train the networks, measure the generator that was kept, and draw."""
+        options, metadata, pixels = self.options, self.metadata, self.real.trained_on
+        machine = _machine(options)
+        torch.manual_seed(derive(options.seed, 10))
+        pair = new_networks(metadata, machine.device)
+        measurement = Measurement(
+            SampleSizes(options.samples, options.evaluation_samples),
+            options.seed,
+            ready(self.classifier, machine),
+            self.real,
+            self.inception,
+        )
+        keep_beside(folder, self.classifier)
+        sizes = NetworkSizes(
+            generator=count_parameters(pair.generator),
+            discriminator=count_parameters(pair.discriminator),
+        )
+        logger.info(
+            f"{metadata.arch}: generator {sizes.generator:,} parameters, discriminator "
+            f"{sizes.discriminator:,}, "
+            f"{len(pixels):,} images, {counted(self.pace.epochs, 'epoch')}, {machine.precision} on "
+            f"{machine.device}, "
+            f"seed {options.seed}"
+        )
+
+        def picture(epoch: int, images: Tensor) -> None:
+            draw_grid(folder, epoch, images, metadata, self.data, options.seed)
+
+        progress = train_networks(
+            pair,
+            metadata,
+            pixels,
+            options,
+            self.pace,
+            machine,
+            folder,
+            measurement.evaluate,
+            picture,
+        )
+        quality = _final(folder, progress, measurement, machine)
+        result = self._result(progress, quality, sizes, machine)
+        samples = options.evaluation_samples
+        draw(folder, result, progress, measurement.few_reference, samples, self.data, metadata)
+        return result
+
+    def _result(
+        self, progress: GanProgress, quality: FinalQuality, sizes: NetworkSizes, machine: Machine
+    ) -> GanTrainResult:
+        """What is reported of the training and of the generator that was kept."""
+        data, inception, split = self.data, self.inception, self.real.split
+        evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
+        return GanTrainResult(
+            command="gan",
+            component="train",
+            dataset=data.name,
+            origin=data.origin,
+            data_sha256=data.sha256(),
+            model=self.metadata.arch,
+            parameters=sizes.generator,
+            seed=self.options.seed,
+            seconds=round(progress.seconds, 4),
+            machine=machine.describe(),
+            **quality.generator.model_dump(),
+            adversarial_loss=self.metadata.loss,
+            zdim=self.metadata.zdim,
+            real_reference=quality.real,
+            measured_images=quality.images,
+            classifier=self.classifier.describe(),
+            classifier_val_accuracy=self.classifier.metadata.training.get("val_accuracy"),
+            inception_sha256=None if inception is None else inception.sha256,
+            generated_class_fractions=quality.generated_fractions,
+            real_class_fractions=quality.real_fractions,
+            collapsed=evaluation["collapsed"],
+            indicators=[
+                Indicator(epoch=epoch, **indicator) for epoch, indicator in progress.indicators
+            ],
+            stopped=progress.stopped or None,
+            epochs=progress.epoch,
+            checkpoint_epoch=progress.kept,
+            steps=len(progress.steps["loss_d"]),
+            images_per_second=sorted(record["images_per_second"] for record in progress.history)[
+                len(progress.history) // 2
+            ],
+            examples=SplitSizes(
+                train=len(self.real.trained_on),
+                val=0,
+                test=len(data.test) if split == "train" else 0,
+            ),
+            split=split,
+            network_parameters=sizes,
+            checkpoint=FILE,
+            checkpoint_sha256=progress.kept_sha256,
+        )
 
 
 def _final(

@@ -25,7 +25,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 from torchvision import models
 
-from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.components import class_number
 from advlab.data.formats import photos as formats_photos
@@ -484,10 +483,9 @@ def test_weights_are_downloaded_once_and_checked(
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
-    options = fgsm.Options(image="a.png")
 
     def load() -> pretrained.Pretrained:
-        return pretrained.load(f"torchvision:{NETWORK}", options)
+        return pretrained.load(f"torchvision:{NETWORK}")
 
     def lying_at(file: Path) -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from advlab.config.options.run import TargetOptions
 from advlab.config.robustbench import PREFIX, entry_of
 from advlab.data import catalogue
 from advlab.data.load_images import OFFLINE, offline
@@ -44,9 +43,9 @@ class Pretrained:
     record: NetworkRecord
 
 
-def load(text: str, options: TargetOptions) -> Pretrained:
+def load(text: str, weights: str | None = None) -> Pretrained:
     """The network that ``torchvision:NAME``, ``timm:NAME`` or ``robustbench:NAME`` names, with the
-    weights of ``--weights``, else the library's own.
+    weights of a file, else the library's own.
 
     Raises:
         UsageError: there is none of that name, or the file given does not fit it.
@@ -54,10 +53,10 @@ def load(text: str, options: TargetOptions) -> Pretrained:
             installed.
     """
     if text.startswith(_TIMM):
-        return _of_timm(text, options.weights)
+        return _of_timm(text, weights)
     if text.startswith(PREFIX):
-        return _of_robustbench(text, options.weights)
-    return _of_torchvision(text, options.weights)
+        return _of_robustbench(text, weights)
+    return _of_torchvision(text, weights)
 
 
 def _of_torchvision(text: str, weights: str | None) -> Pretrained:

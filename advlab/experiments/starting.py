@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advlab.config.base import Options
 from advlab.config.model_modules import is_referenced
-from advlab.config.options.run import AugmentOptions, TargetOptions
+from advlab.config.options.run import AugmentOptions
 from advlab.config.references import names_code, names_library
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
@@ -132,7 +132,7 @@ def starting_contents(name: str, options: Any) -> dict[str, str]:
     if options.weights is not None:
         contents["weights"] = checkpoint.sha256(_file(options.weights))
     elif names_library(name):
-        library = pretrained.load(name, TargetOptions())
+        library = pretrained.load(name)
         contents["weights"] = library.record.sha256
     if names_code(name):
         referenced.trust(name)
@@ -176,7 +176,7 @@ def _load(model: nn.Sequential, name: str, shape: tuple[int, int, int], options:
         state: Mapping[str, Tensor] = read_state(file)
         target: nn.Module = model
     elif names_library(name):
-        library = pretrained.load(name, TargetOptions(weights=options.weights))
+        library = pretrained.load(name, options.weights)
         state, target = library.network.state_dict(), referenced.trainable(model[-1]).network
     else:
         assert file is not None

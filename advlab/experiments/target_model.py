@@ -34,8 +34,51 @@ from advlab.perturbation.precision import COMPARED, dependable, weak_precision
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
-_DESCRIBING = ("weights", "output", "mean", "std", "resize", "crop")
-"""Options that say more of a network that advlab did not train itself."""
+
+@dataclass(frozen=True)
+class Description:
+    """What the user says of a network that advlab did not train; None where nothing is said.
+
+    Attributes:
+        weights: the file of its weights.
+        output: key or number of its logits, where it returns several tensors.
+        mean, std: numbers that normalise its pixels, one or one for each channel.
+        resize, crop: sides in pixels that images are scaled to and cropped to inside it.
+    """
+
+    weights: str | None = None
+    output: str | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    resize: int | None = None
+    crop: int | None = None
+
+    @classmethod
+    def of(cls, options: TargetOptions) -> Description:
+        """What the options say."""
+        return cls(
+            options.weights,
+            options.output,
+            options.mean,
+            options.std,
+            options.resize,
+            options.crop,
+        )
+
+    def refuse(self, besides: Sequence[str] = ()) -> None:
+        """Refuse what a checkpoint of advlab says itself, ``besides`` some of it.
+
+        Raises:
+            UsageError: it is said here.
+        """
+        for name, value in vars(self).items():
+            if value is not None and name not in besides:
+                trained_at = "; 'advlab train NAME --resize N' trains one that scales its images"
+                raise UsageError(
+                    f"--{name}: goes with --model torchvision:NAME, another library's network or "
+                    f"your own code; what advlab trained is used as it was trained"
+                    f"{trained_at if name == 'resize' else ''}"
+                )
 
 
 @dataclass(frozen=True)
@@ -123,7 +166,7 @@ def named(options: TargetOptions) -> TargetModel | None:
         return None
     flag, text = given
     if _is_foreign(flag, text):
-        return _foreign(text, flag, options)
+        return _foreign(text, flag, Description.of(options))
     return _of_trained(load_classifier(text, flag))
 
 
@@ -133,11 +176,11 @@ def check_describing(options: TargetOptions) -> None:
     Raises:
         UsageError: such an option is given, or several networks are named.
     """
-    given = _given(options)
+    given, description = _given(options), Description.of(options)
     if given is None or not _is_foreign(*given):
-        _refuse_describing(options, _DESCRIBING)
-    elif names_code(given[1]) and _is_checkpoint(options.weights):
-        _refuse_describing(options, ("output", "mean", "std", "resize", "crop"))
+        description.refuse()
+    elif names_code(given[1]) and _is_checkpoint(description.weights):
+        description.refuse(besides=("weights",))
 
 
 def _given(options: TargetOptions) -> tuple[str, str] | None:
@@ -168,18 +211,6 @@ def _is_checkpoint(weights: str | None) -> bool:
     return weights is not None and checkpoint.is_image_classifier(Path(weights))
 
 
-def _refuse_describing(options: TargetOptions, names: Sequence[str]) -> None:
-    """Refuse options that say what a checkpoint of advlab says itself."""
-    for name in names:
-        if getattr(options, name) is not None:
-            trained_at = "; 'advlab train NAME --resize N' trains one that scales its images"
-            raise UsageError(
-                f"--{name}: goes with --model torchvision:NAME, another library's network or your "
-                f"own code; what advlab trained is used as it was trained"
-                f"{trained_at if name == 'resize' else ''}"
-            )
-
-
 def named_by(text: str, option: str) -> TargetModel:
     """The network that ``option`` names by ``text``, without further options.
 
@@ -187,7 +218,7 @@ def named_by(text: str, option: str) -> TargetModel:
         UsageError: there is no such network.
     """
     if names_library(text) or names_code(text):
-        return _foreign(text, option, TargetOptions())
+        return _foreign(text, option, Description())
     return _of_trained(load_classifier(text, option))
 
 
@@ -220,31 +251,34 @@ def _of_trained(trained: TrainedClassifier) -> TargetModel:
     )
 
 
-def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
+def _foreign(text: str, option: str, description: Description) -> TargetModel:
     """A network of a library, or the user's own code."""
     where = f"{option} {text}"
+    weights = description.weights
     known: ClassNames | None = None
     preprocessing = Preprocessing()
     if names_library(text):
-        library = pretrained.load(text, options)
+        library = pretrained.load(text, weights)
         module, known, preprocessing = library.network, library.classes, library.preprocessing
         record = library.record
         contents = {"network": record.sha256}
-    elif options.weights is not None and _is_checkpoint(options.weights):
-        return _of_own_code(text, options.weights, option)
+    elif weights is not None and _is_checkpoint(weights):
+        return _of_own_code(text, weights, option)
     else:
         referenced.trust(text)
         module = unwrapped(code.load(text, where))
         _check_initialised(module, where)
-        _load_weights(module, options.weights, where)
+        _load_weights(module, weights, where)
         with refusing_unreadable(where):
             sha256, code_sha256 = checkpoint.sha256_of(module), code_hash(module)
         record = NetworkRecord(
-            model=type(module).__name__, sha256=sha256, path=options.weights, source=text
+            model=type(module).__name__, sha256=sha256, path=weights, source=text
         )
         contents = {"network": sha256, "network code": code_sha256}
-    preprocessing = preprocessing.changed(options.resize, options.crop, options.mean, options.std)
-    layers, adapter = preprocessing.layers(), Adapter(module, options.output)
+    preprocessing = preprocessing.changed(
+        description.resize, description.crop, description.mean, description.std
+    )
+    layers, adapter = preprocessing.layers(), Adapter(module, description.output)
     return TargetModel(
         nn.Sequential(*layers, adapter).eval() if layers else adapter,
         module,

@@ -21,7 +21,7 @@ import advlab
 from advlab import AttackResult
 from advlab.api.keywords import in_keywords
 from advlab.cli.main import main
-from advlab.config.options.run import LoadOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UsageError
@@ -716,7 +716,7 @@ def test_what_cannot_be_verified() -> None:
 
 
 def test_images_that_a_loaded_network_was_trained_on_are_seen(model: nn.Module) -> None:
-    data = load_images.load(LoadOptions(dataset="digits"))
+    data = load_images.load(DataOptions(dataset="digits"))
     for part, seen in ((data.train, True), (data.test, False)):
         images, labels = part.inputs(slice(0, 40)), part.labels[:40]
         quick = {"suite": "quick", "attacks": ["noise"], **CPU}

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from advlab.cli.main import main
-from advlab.config.options.run import LoadOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images, load_texts
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
@@ -64,7 +64,7 @@ def write(name: str, table: dict[str, list[Any]]) -> None:
 
 
 def load(name: str, **options: Any) -> ImageSet:
-    return load_images.load(LoadOptions(dataset=name, **options))
+    return load_images.load(DataOptions(dataset=name, **options))
 
 
 def test_a_folder_with_parts_keeps_them_and_the_names_of_the_classes(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from advlab.cli.main import main
-from advlab.config.options.run import DataOptions, LoadOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.formats import npz
 from advlab.data.image_set import ImageSet
@@ -191,7 +191,7 @@ def test_files_that_are_no_archive(
     Path("text.npz").write_text("no archive")
     Path("cut.npz").write_bytes(written(tmp_path, x=BYTES, y=LABELS).read_bytes()[:5000])
     with pytest.raises(kind, match=words):
-        load_images.load(LoadOptions(dataset=name))
+        load_images.load(DataOptions(dataset=name))
 
 
 def _archive(folder: Path, **members: bytes) -> Path:
@@ -236,7 +236,7 @@ def test_an_array_that_claims_more_than_there_is_takes_no_memory(name: str, tmp_
 def test_commands_take_an_archive(
     tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    digits = load_images.load(LoadOptions(dataset="digits"))
+    digits = load_images.load(DataOptions(dataset="digits"))
     file = tmp_path / "digits.npz"
     np.savez(file, x_test=digits.test.pixels.numpy(), y_test=digits.test.labels.numpy())
     out = ["--out", str(tmp_path / "samples"), "--device", "cpu"]
@@ -271,7 +271,7 @@ def remarks(folder: Path, **arrays: Any) -> tuple[str, ...]:
     """What is said of an archive whose images are ``BYTES`` unless it has others."""
     given = arrays if "x_test" in arrays else {"x": BYTES, "y": LABELS, **arrays}
     file = written(folder, **given)
-    return load_images.load(LoadOptions(dataset=f"npz:{file}")).remarks
+    return load_images.load(DataOptions(dataset=f"npz:{file}")).remarks
 
 
 def test_classes_without_images_are_named(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_equal_images_are_counted(tmp_path: Path) -> None:
     few = BYTES[np.random.default_rng(1).integers(0, 12, 60)]
     train, test = {"x_train": few[:40], "y_train": LABELS[:40]}, few[40:]
     (remark,) = remarks(tmp_path, **train, x_test=test, y_test=LABELS[40:])
-    data = load_images.load(LoadOptions(dataset=f"npz:{tmp_path / 'some.npz'}"))
+    data = load_images.load(DataOptions(dataset=f"npz:{tmp_path / 'some.npz'}"))
     pixels, labels = (
         torch.cat([getattr(part, name) for part in (data.train, data.val, data.test)])
         for name in ("pixels", "labels")

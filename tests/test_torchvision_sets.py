@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import datasets
 
 from advlab.cli.main import main
-from advlab.config.options.run import LoadOptions
+from advlab.config.options.run import DataOptions
 from advlab.data.load_images import load
 from advlab.errors import EnvironmentFailure, UsageError
 
@@ -28,8 +28,8 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def options(name: str, place: Path, **more: int) -> LoadOptions:
-    return LoadOptions(dataset=f"torchvision:{name}", data_dir=str(place / "data"), **more)
+def options(name: str, place: Path, **more: int) -> DataOptions:
+    return DataOptions(dataset=f"torchvision:{name}", data_dir=str(place / "data"), **more)
 
 
 def test_a_set_is_downloaded_and_read_as_torchvision_reads_it(

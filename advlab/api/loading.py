@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from advlab.api.keywords import in_keywords, path_text, validated
-from advlab.config.options.run import LoadForModelOptions, LoadOptions, TargetOptions
+from advlab.config.options.run import DataOptions, LoadForModelOptions, TargetOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
@@ -74,7 +74,7 @@ def load_dataset(
     for option, value in (("classes", classes), ("limit", limit)):
         if value is not None:
             raise UsageError(f"load_dataset: {option}: goes with model")
-    return load_images.load(validated(LoadOptions, "load_dataset", **given))
+    return load_images.load(validated(DataOptions, "load_dataset", **given))
 
 
 def _for_model(model: nn.Module, given: Mapping[str, object]) -> ImageSet:

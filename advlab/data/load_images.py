@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from advlab.components import suggestion
-from advlab.config.options.run import (
-    DataCommandOptions,
-    DataOptions,
-    LoadOptions,
-    TargetOptions,
-)
+from advlab.config.options.run import DataOptions
 from advlab.data import catalogue, splits
 from advlab.data.formats.columns import HF, PARQUET, is_table
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 
 FOLDER_PREFIX, NPZ_PREFIX, TORCHVISION = "folder:", "npz:", "torchvision:"
-_WITHOUT_TRAINING = (TargetOptions, DataCommandOptions, LoadOptions)
 _RESIZABLE = {
     FOLDER_PREFIX: "folder:PATH",
     PARQUET: "parquet:PATH",
@@ -46,10 +40,21 @@ def load(options: DataOptions) -> ImageSet:
         EnvironmentFailure: the data set cannot be downloaded, or one of its files is corrupt.
     """
     name, reason = resolve_name(options)
-    data = _load(name, options)
-    if not len(data.train) and not isinstance(options, _WITHOUT_TRAINING):
+    return replace(_reordered(_load(name, options)), fallback_reason=reason)
+
+
+def load_to_train(options: DataOptions) -> ImageSet:
+    """Load the data set that the options name, as ``load`` does, for a network that is trained on
+    it.
+
+    Raises:
+        UsageError: it holds test images only; else as for ``load``.
+        EnvironmentFailure: as for ``load``.
+    """
+    data = load(options)
+    if not len(data.train):
         raise UsageError(f"{data.name}: holds test images only, and a network is trained here")
-    return replace(_reordered(data), fallback_reason=reason)
+    return data
 
 
 def _reordered(data: ImageSet) -> ImageSet:

@@ -431,7 +431,7 @@ def _place_of(plan: Plan, space: Space, folder: Path) -> StudyPlace:
     """Where the study of a space is kept. Trials on other data, though of the same name, are of
     another study: one that was pruned there would never be trained here."""
     of_texts = plan.command.takes(space.component) == "texts"
-    data = load_texts.load(space.first) if of_texts else load_images.load(space.first)
+    data = load_texts.load(space.first) if of_texts else load_images.load_to_train(space.first)
     made_of = f"{sameness(plan)} {data.sha256()}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return StudyPlace(

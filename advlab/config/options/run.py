@@ -49,10 +49,6 @@ class DataOptions(Options):
     split_seed: f.SplitSeed = 0
 
 
-class LoadOptions(DataOptions):
-    """Options of a data set that is loaded from Python, for any use."""
-
-
 class TrainOptions(DataOptions, RunOptions):
     """Options of ``advlab train``. A model's file derives from it and sets its own defaults.
 

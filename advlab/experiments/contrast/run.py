@@ -85,7 +85,7 @@ def run(config: Config) -> Finished[ContrastResult]:
         UsageError: there is no such encoder, or too few images.
         EnvironmentFailure: the loss stopped being a number.
     """
-    data = datasets.load(config.options)
+    data = datasets.load_to_train(config.options)
     config = config.changed(dataset=data.name)
     options: ContrastOptions = config.options
     start = starting_encoder(options, data.shape, data.classes, data.name)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from advlab.config.options.run import DataCommandOptions, DataOptions, LoadOptions
+from advlab.config.options.run import DataCommandOptions, DataOptions
 from advlab.config.options.text import TextOptions
 from advlab.config.references import dataset_title
 from advlab.data import load_images, load_texts
@@ -43,7 +43,7 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
         )
     else:
         data = load_images.load(
-            LoadOptions(
+            DataOptions(
                 dataset=name,
                 data_dir=options.data_dir,
                 split_seed=options.split_seed,

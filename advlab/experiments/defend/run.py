@@ -83,7 +83,7 @@ def run(config: Config) -> Finished[DefendResult]:
         config.options.norm, config.options.eps, getattr(config.options, "step_size", None)
     )
     check_suite(config.options)
-    data = datasets.load(config.options)
+    data = datasets.load_to_train(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
     images = take(data.train, options.train_size, options.seed)

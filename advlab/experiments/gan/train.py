@@ -47,7 +47,7 @@ def run(config: Config) -> Finished[GanTrainResult]:
         UsageError: the networks, the images or the classifier cannot be had as asked for.
         EnvironmentFailure: a loss stopped being a number, or the generator cannot be measured.
     """
-    data = datasets.load(config.options)
+    data = datasets.load_to_train(config.options)
     config = config.changed(dataset=data.name)
     options: GanOptions = config.options
     if options.precision == "fp16":

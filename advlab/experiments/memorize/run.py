@@ -38,7 +38,7 @@ def run(config: Config) -> Finished[MemorizeResult]:
         EnvironmentFailure: the loss stopped being a number.
     """
     options = config.options
-    data = datasets.load(options)
+    data = datasets.load_to_train(options)
     config = config.changed(dataset=data.name)
     train = take(data.train, options.train_size, options.seed)
     return carry_out_training(

@@ -59,7 +59,7 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
         UsageError: there is no such class.
     """
     options = config.options
-    data = datasets.load(options)
+    data = datasets.load_to_train(options)
     config = config.changed(dataset=data.name)
     train = take(data.train, options.train_size, options.seed)
     machine = machine_of(options.device, options.precision)

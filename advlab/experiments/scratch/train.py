@@ -59,7 +59,7 @@ def run(config: Config) -> Finished[ScratchTrainResult]:
     Raises:
         EnvironmentFailure: the loss stopped being a number.
     """
-    data = datasets.load(config.options)
+    data = datasets.load_to_train(config.options)
     settled = config.changed(dataset=data.name)
     options: ScratchTrainOptions = settled.options
     train = take(data.train, options.train_size, options.seed)

@@ -50,7 +50,7 @@ def run(config: Config) -> Finished[TrainResult]:
     """Train one network, unless its run is there already."""
     if takes_texts(config.component):
         return texts.run(config)
-    data = datasets.load(config.options)
+    data = datasets.load_to_train(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
     train = take(data.train, options.train_size, options.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -86,6 +86,8 @@ def plain(value: Any, *, as_text: bool) -> Any:
     return value
 
 
+Part = TypeVar("Part", bound="Options")
+
 Conditions = Mapping[str, tuple[str, tuple[str, ...]]]
 """By the name of an option, another option and the values of that one which it goes with."""
 
@@ -153,6 +155,11 @@ class Options(BaseModel):
         for one in reversed(cls.__mro__):
             joined |= vars(one).get("goes_with", {})
         return joined
+
+    def part(self, kind: type[Part]) -> Part:
+        """Those of the options that ``kind`` has, such as the choice of a data set, without the
+        others of a command."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     @classmethod
     def usual(cls, name: str) -> Any:

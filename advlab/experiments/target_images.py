@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from torch import nn
 
 from advlab.components import class_number
 from advlab.config.base import Options
-from advlab.config.options.run import TargetOptions
+from advlab.config.options.run import DataOptions, TargetOptions
 from advlab.config.resolve import Config, to_mapping
 from advlab.data import load_images as datasets
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments.target_model import TargetModel, named_by
+from advlab.experiments.target_model import TargetModel, named, named_by, newest
 from advlab.experiments.trained_classifier import AUTO, TrainedClassifier
 from advlab.input_files import is_plain
+from advlab.logs import logger
 from advlab.networks import class_names, code
 from advlab.networks.adapter import (
     Adapter,
@@ -33,10 +34,44 @@ from advlab.networks.preprocessing import ColourChannels
 from advlab.networks.text import takes_texts
 
 
-def with_images(
-    options: TargetOptions, target: TargetModel | None, device: torch.device
+@dataclass(frozen=True)
+class ImageChoice:
+    """Which images a network is shown.
+
+    Attributes:
+        data: the data set, and how it is read.
+        classes: classes of it that count as one, or the file of the network's own class names;
+            None for neither.
+        limit: how many test images are looked at; None for all.
+    """
+
+    data: DataOptions
+    classes: str | None
+    limit: int | None
+
+
+def named_with_images(
+    options: TargetOptions, device: torch.device
 ) -> tuple[TargetModel | None, ImageSet]:
-    """The images of ``--dataset`` for a network, and the network as it takes them.
+    """The network that the options name, and its images; see ``named`` and ``with_images``.
+
+    Raises:
+        UsageError: there is no such network, or the data do not fit it.
+    """
+    target = named(options)
+    if target is None and options.model != AUTO and takes_texts(options.model):
+        raise UsageError(f"--model {options.model}: reads texts, and these attacks are on images")
+    # One image by its number is one of all.
+    by_number = getattr(options, "image", None) is not None
+    limit = None if by_number else getattr(options, "limit", None)
+    choice = ImageChoice(options.part(DataOptions), options.classes, limit)
+    return with_images(choice, target, device)
+
+
+def with_images(
+    choice: ImageChoice, target: TargetModel | None, device: torch.device
+) -> tuple[TargetModel | None, ImageSet]:
+    """The images that were chosen for a network, and the network as it takes them.
 
     By default they are those that the network was trained on, where that is known. A network of a
     library gets them at the size that its preprocessing scales to. Grey images are given to a
@@ -50,17 +85,13 @@ def with_images(
         UsageError: the data do not fit the network.
     """
     if target is None:
-        if options.model != AUTO and takes_texts(options.model):
-            raise UsageError(
-                f"--model {options.model}: reads texts, and these attacks are on images"
-            )
-        return None, _merged(datasets.load(options), options.classes)
-    data = _merged(_loaded(options, target), options.classes)
+        return None, _merged(datasets.load(choice.data), choice.classes)
+    data = _merged(_loaded(choice, target), choice.classes)
     if target.trained is not None:
         check_fits(target.trained, data)
         return target, _numbered_as(target, data, len(data.classes))
     count, target = _tried(target, data, device)
-    target = with_class_names(target, options, count)
+    target = with_class_names(target, choice.classes, count)
     return target, _numbered_as(target, data, count)
 
 
@@ -102,14 +133,26 @@ def check_another(surrogate: TargetModel, target: TargetModel) -> None:
         )
 
 
-def with_class_names(target: TargetModel, options: TargetOptions, count: int) -> TargetModel:
+def given_or_newest(
+    given: TargetModel | None, data: ImageSet, options: TargetOptions
+) -> TargetModel:
+    """The network that was named, else the newest one on the data set; both are introduced."""
+    logger.info(data.introduction())
+    target = given or newest(options, data)
+    if target.trained is None:
+        logger.info(target.introduction())
+    return target
+
+
+def with_class_names(target: TargetModel, classes: str | None, count: int) -> TargetModel:
     """The network with the names of ``--classes``, where that names a file."""
-    if options.classes is None or _is_merger(options.classes):
+    if classes is None or _is_merger(classes):
         return target
-    return replace(target, classes=class_names.read(Path(options.classes), count))
+    return replace(target, classes=class_names.read(Path(classes), count))
 
 
-def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
+def _loaded(choice: ImageChoice, target: TargetModel) -> ImageSet:
+    options = choice.data
     if target.trained is not None and options.dataset == "auto":
         metadata = target.trained.metadata
         check_data_options(options, metadata.data, target.where)
@@ -130,10 +173,7 @@ def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
     if side is not None and options.image_size is None and datasets.is_resizable(options):
         options = options.model_copy(update={"image_size": side})
     if target.trained is None and not target.runs_code:
-        number = getattr(options, "image", None)
-        # One image by its number is one of all; else no more are read than are asked for.
-        limit = getattr(options, "limit", None) if number is None else None
-        return datasets.load_for_testing(options, limit)
+        return datasets.load_for_testing(options, choice.limit)
     return datasets.load(options)
 
 

@@ -79,7 +79,7 @@ def run(config: Config) -> Finished[PhotoAttackResult]:
     network = named(options)
     assert network is not None  # is_meant has seen its name
     photo, count = as_taken(network, photo, prepare(options).device)
-    target = with_class_names(network, options, count)
+    target = with_class_names(network, options.classes, count)
     classes = target.class_names(count)
     logger.info(f"photo: {photo.origin}")
     logger.info(target.introduction())

@@ -16,17 +16,12 @@ from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.experiments.target_images import (
     as_surrogate,
     check_another,
+    given_or_newest,
     image_number,
     loadable,
-    with_images,
+    named_with_images,
 )
-from advlab.experiments.target_model import (
-    TargetModel,
-    named,
-    newest,
-    usable_machine,
-    weak_precision_of,
-)
+from advlab.experiments.target_model import TargetModel, usable_machine, weak_precision_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -101,16 +96,14 @@ def settle(config: Config) -> Setting:
         UsageError: there is no such network, image or class, or they do not fit each other.
     """
     options: ImageAttackOptions = config.options
-    given, data = with_images(options, named(options), prepare(options).device)
+    device = prepare(options).device
+    given, data = named_with_images(options, device)
     surrogate = None
     if options.surrogate is not None:
-        surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
+        surrogate = as_surrogate(options.surrogate, data, device)
     # An image or class that does not exist is refused before anything is made, a network first
     tasks_of(options, data)
-    logger.info(data.introduction())
-    target = given or newest(options, data)
-    if target.trained is None:
-        logger.info(target.introduction())
+    target = given_or_newest(given, data, options)
     if surrogate is not None:
         check_another(surrogate, target)
     settled = target.settled(config.changed(dataset=data.name))

@@ -18,8 +18,8 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.evaluation.checks import unsteady
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
-from advlab.experiments.target_images import as_surrogate, with_images
-from advlab.experiments.target_model import TargetModel, named, newest
+from advlab.experiments.target_images import as_surrogate, given_or_newest, named_with_images
+from advlab.experiments.target_model import TargetModel
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -45,13 +45,10 @@ def run(config: Config) -> Finished[CorruptionResult]:
     """
     options: CorruptionOptions = config.options
     device = prepare(options).device
-    given, data = with_images(options, named(options), device)
+    given, data = named_with_images(options, device)
     suite = load_component("advlab.evaluation.suites", config.component, "suite")
     sort, kinds = suite.corruptions(options, data.shape)
-    logger.info(data.introduction())
-    target = given or newest(options, data)
-    if target.trained is None:
-        logger.info(target.introduction())
+    target = given_or_newest(given, data, options)
     contents = {"data": data.sha256(), **target.contents}
     reference = None
     if options.reference is not None:

@@ -27,14 +27,8 @@ from advlab.evaluation.detection import Detector, DetectorEvidence, scored, thre
 from advlab.evaluation.entry import Entry
 from advlab.evaluation.evasion import Evasion
 from advlab.experiments.evaluate.detection_report import draw, report, result_of
-from advlab.experiments.target_images import with_images
-from advlab.experiments.target_model import (
-    TargetModel,
-    named,
-    newest,
-    usable_machine,
-    weak_precision_of,
-)
+from advlab.experiments.target_images import given_or_newest, named_with_images
+from advlab.experiments.target_model import TargetModel, usable_machine, weak_precision_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -70,12 +64,9 @@ def run(config: Config) -> Finished[DetectionResult]:
     options: DetectionOptions = config.options
     check_radius(options.norm, options.eps)
     entries = chosen(config)
-    given, data = with_images(options, named(options), prepare(options).device)
+    given, data = named_with_images(options, prepare(options).device)
     _check_splits(data, options.false_alarms)
-    logger.info(data.introduction())
-    target = given or newest(options, data)
-    if target.trained is None:
-        logger.info(target.introduction())
+    target = given_or_newest(given, data, options)
     measurement = Measurement(config, entries, target, data)
     experiment = Experiment(
         config=target.settled(config.changed(dataset=data.name)),

@@ -44,13 +44,17 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import paired_test
 from advlab.experiments.shard_worker import Job
 from advlab.experiments.shards import Shards
-from advlab.experiments.target_images import as_surrogate, check_another, loadable, with_images
+from advlab.experiments.target_images import (
+    as_surrogate,
+    check_another,
+    given_or_newest,
+    loadable,
+    named_with_images,
+)
 from advlab.experiments.target_model import (
     TargetModel,
     check_describing,
-    named,
     named_by,
-    newest,
     usable_machine,
     weak_precision_of,
 )
@@ -157,11 +161,9 @@ def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
     options: EvaluateOptions = config.options
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
-    given, data = with_images(options, named(options), prepare(options).device)
-    logger.info(data.introduction())
-    target = given or newest(options, data)
-    if target.trained is None:
-        logger.info(target.introduction())
+    device = prepare(options).device
+    given, data = named_with_images(options, device)
+    target = given_or_newest(given, data, options)
     settled = target.settled(config.changed(dataset=data.name))
     contents = {"data": data.sha256(), **target.contents}
     surrogate = None
@@ -171,7 +173,7 @@ def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
                 f"--surrogate: the attacks of 'evaluate {config.component}' make no transferred "
                 "images; with all its attacks, 'evaluate standard' does"
             )
-        surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
+        surrogate = as_surrogate(options.surrogate, data, device)
         check_another(surrogate, target)
         contents |= surrogate.contents_as("surrogate")
     spread = None

@@ -14,7 +14,12 @@ from advlab.config.references import names_library
 from advlab.data.formats import image_files, photos
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
-from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
+from advlab.experiments.target_images import (
+    as_taken,
+    image_number,
+    named_with_images,
+    with_class_names,
+)
 from advlab.experiments.target_model import TargetModel, named, newest
 from advlab.experiments.titles import title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
@@ -78,8 +83,7 @@ def load(
                 f"--model {options.model}: --image must name a photo, such as --image photo.jpg, "
                 "or --dataset images, such as --dataset folder:PATH"
             )
-        target = named(options)
-        target, data = with_images(options, target, device)
+        target, data = named_with_images(options, device)
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
@@ -101,13 +105,13 @@ def load(
         )
     target = named(options)
     if target is None:
-        _, data = with_images(options, None, device)
+        _, data = named_with_images(options, device)
         target = newest(options, data, lambda body: check(body, data.classes))
     if target.trained is not None:
         images, classes = _fitted(photo, target.trained), target.trained.metadata.classes
         return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
     photo, count = as_taken(target, photo, device)
-    target = with_class_names(target, options, count)
+    target = with_class_names(target, options.classes, count)
     classes = target.class_names(count)
     images = to_unit(photo.pixels[None])
     return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)

@@ -140,10 +140,6 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         raise EnvironmentFailure(f"{error}{remedy}") from error
 
 
-CHOICE = ("data_dir", "image_size", "image_column", "label_column", "split_seed")
-"""The options beside the name that choose a data set of images."""
-
-
 def how_loaded(options: DataOptions) -> dict[str, Any]:
     """The options beside the name that say which images a data set consists of. A checkpoint keeps
     them, so that its data can be loaded again."""

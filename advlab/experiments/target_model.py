@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from advlab.config.fields import image_models
-from advlab.config.options.run import TargetOptions
+from advlab.config.options.run import DataOptions, TargetOptions
 from advlab.config.references import is_reference, names_code, names_library
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
@@ -19,6 +19,7 @@ from advlab.experiments import pretrained
 from advlab.experiments.trained_classifier import (
     AUTO,
     TrainedClassifier,
+    UnnamedNetwork,
     load_classifier,
     newest_or_trained,
 )
@@ -228,7 +229,15 @@ def newest(
     check: Callable[[nn.Module], None] | None = None,
 ) -> TargetModel:
     """The newest network of ``--model`` on the data set; trained first where there is none."""
-    return _of_trained(newest_or_trained(options, data, check))
+    wanted = UnnamedNetwork(
+        options.model,
+        options.out,
+        options.part(DataOptions),
+        options.device,
+        options.threads,
+        options.seed,
+    )
+    return _of_trained(newest_or_trained(wanted, data, check))
 
 
 def names_network(text: str) -> bool:

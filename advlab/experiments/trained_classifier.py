@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from advlab.components import load_component
-from advlab.config.options.run import TargetOptions
+from advlab.config.options.run import DataOptions
 from advlab.config.references import names_code
 from advlab.data.image_set import ImageSet
-from advlab.data.load_images import CHOICE
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
 from advlab.logs import logger
@@ -107,12 +106,31 @@ def read_classifier(path: str, option: str) -> TrainedClassifier:
     return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
 
 
+@dataclass(frozen=True)
+class UnnamedNetwork:
+    """A network that is meant without being named: the newest one, or a new one.
+
+    Attributes:
+        model: its component, or ``auto`` for any.
+        out: the folder of all runs.
+        data: the data set that it is trained on, and how it is read.
+        device, threads, seed: of its training, where there is none yet.
+    """
+
+    model: str
+    out: str
+    data: DataOptions
+    device: str
+    threads: int
+    seed: int
+
+
 def newest_or_trained(
-    options: TargetOptions,
+    wanted: UnnamedNetwork,
     data: ImageSet,
     check: Callable[[nn.Module], None] | None = None,
 ) -> TrainedClassifier:
-    """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
+    """The newest finished training of the model on the data set, of any network for ``auto``.
 
     Without one, the network is trained with its defaults, a CNN for ``auto``. A defended network is
     taken only where it is named, and a line says how where one is newer.
@@ -122,11 +140,11 @@ def newest_or_trained(
             what would be refused after it.
     """
     newest = results.newest(
-        Path(options.out),
+        Path(wanted.out),
         "train",
         TrainResult,
         lambda result: (
-            options.model in (AUTO, result.model)
+            wanted.model in (AUTO, result.model)
             and result.data_sha256 == data.sha256()
             and not names_code(
                 result.model or ""
@@ -136,29 +154,34 @@ def newest_or_trained(
     if newest is None and not len(data.train):
         raise UsageError(
             f"{data.name}: holds test images only, and no finished training on it is under "
-            f"{options.out}; --model names a network"
+            f"{wanted.out}; --model names a network"
         )
     if newest is None:
         # Its figures and tables take a third of the time in which a worker process starts, and a
         # worker trains nothing.
         from advlab.experiments.train import run as training
 
-        model = "cnn" if options.model == AUTO else options.model
+        model = "cnn" if wanted.model == AUTO else wanted.model
         if check is not None:
             with torch.device("meta"):
                 check(_untrained(model, data))
-        shared = {
-            key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads", "seed")
-        }
-        config = training.configuration(model, dataset=data.name, **shared)
-        kind = "training" if options.model == AUTO else f"training of {model}"
+        config = training.configuration(
+            model,
+            dataset=data.name,
+            **wanted.data.model_dump(exclude={"dataset"}),
+            out=wanted.out,
+            device=wanted.device,
+            threads=wanted.threads,
+            seed=wanted.seed,
+        )
+        kind = "training" if wanted.model == AUTO else f"training of {model}"
         logger.info(
-            f"no finished {kind} on {data.name} under {options.out}: training one first, {model} "
+            f"no finished {kind} on {data.name} under {wanted.out}: training one first, {model} "
             f"for {counted(epochs_of(config.options, len(data.train)), 'epoch')} of "
             f"{counted(len(data.train), 'image')}"
         )
         newest = training.run(config)
-    elif options.model == AUTO and (defended := _newer_defended(options, data, newest.folder)):
+    elif wanted.model == AUTO and (defended := _newer_defended(wanted.out, data, newest.folder)):
         logger.info(
             f"note: {newest.folder} has no defence, and a newer network has; to attack that one, "
             f"give --model {defended}"
@@ -166,11 +189,11 @@ def newest_or_trained(
     return load_classifier(str(newest.folder), "--model")
 
 
-def _newer_defended(options: TargetOptions, data: ImageSet, than: Path) -> Path | None:
+def _newer_defended(out: str, data: ImageSet, than: Path) -> Path | None:
     """The folder of the newest defended network on the data set, where it was finished after the
     run in the folder ``than``."""
     newest = results.newest(
-        Path(options.out),
+        Path(out),
         "defend",
         DefendResult,
         lambda result: result.data_sha256 == data.sha256() and not names_code(result.model or ""),

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from advlab.config.options.gan import GanOptions
+from advlab.config.options.run import DataOptions
 from advlab.data.image_set import ImageSet
-from advlab.data.load_images import CHOICE
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import (
@@ -35,12 +35,18 @@ def trained_for(options: GanOptions, data: ImageSet) -> TrainedClassifier:
     It is trained once for a data set and machine, and found again afterwards. Another process that
     is training it is waited for.
     """
-    shared = {key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads")}
     logger.info(
         f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "
         "frozen"
     )
-    config = training.configuration("cnn", dataset=data.stacked_of or data.name, **shared)
+    config = training.configuration(
+        "cnn",
+        dataset=data.stacked_of or data.name,
+        **options.part(DataOptions).model_dump(exclude={"dataset"}),
+        out=options.out,
+        device=options.device,
+        threads=options.threads,
+    )
     with indented():
         trained = training.run(config)
     return load_classifier(str(trained.folder), "--feature-classifier")

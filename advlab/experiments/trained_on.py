@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from advlab.config.options.run import DataOptions
+from advlab.config.options.text import TextDataOptions
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
 from advlab.errors import UsageError
@@ -31,7 +33,7 @@ def sketch_of(train: Images | Texts, weights: str | None = None) -> str:
 
 
 def check_weights_unseen(
-    weights: str | None, data: ImageSet, options: Any, option: str = "--weights"
+    weights: str | None, data: ImageSet, options: DataOptions, option: str = "--weights"
 ) -> None:
     """Refuse to train on from weights that were trained on test or validation images.
 
@@ -51,7 +53,7 @@ def check_weights_unseen(
 def seen_in_training(
     metadata: Metadata | None,
     data: ImageSet | TextSet,
-    options: Any,
+    options: DataOptions | TextDataOptions,
     validates: bool = False,
 ) -> dict[str, str]:
     """The check whether a network was trained on test examples; empty where it was not, or where
@@ -84,7 +86,7 @@ def seen_in_training(
 def _other_split(
     metadata: Metadata,
     data: ImageSet | TextSet,
-    options: Any,
+    options: DataOptions | TextDataOptions,
 ) -> str:
     """How the data were split for the training, where they are the same data, split otherwise."""
     # A file may be named from another folder.

@@ -83,6 +83,32 @@ class Description:
 
 
 @dataclass(frozen=True)
+class NamedNetwork:
+    """A network as the user names it.
+
+    Attributes:
+        option: what names it, such as ``--model``.
+        text: as what.
+        description: what else is said of it.
+    """
+
+    option: str
+    text: str
+    description: Description = Description()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is one of a library, or the user's own code."""
+        by_its_place = self.option == "--checkpoint"
+        return not by_its_place and (names_library(self.text) or names_code(self.text))
+
+    @property
+    def where(self) -> str:
+        """What a refusal begins with."""
+        return f"{self.option} {self.text}"
+
+
+@dataclass(frozen=True)
 class TargetModel:
     """A network with what a command must know of it, whoever trained it.
 
@@ -165,10 +191,9 @@ def named(options: TargetOptions) -> TargetModel | None:
     given = _given(options)
     if given is None:
         return None
-    flag, text = given
-    if _is_foreign(flag, text):
-        return _foreign(text, flag, Description.of(options))
-    return _of_trained(load_classifier(text, flag))
+    option, text = given
+    network = NamedNetwork(option, text, Description.of(options))
+    return _load(network)
 
 
 def check_describing(options: TargetOptions) -> None:
@@ -178,7 +203,7 @@ def check_describing(options: TargetOptions) -> None:
         UsageError: such an option is given, or several networks are named.
     """
     given, description = _given(options), Description.of(options)
-    if given is None or not _is_foreign(*given):
+    if given is None or not NamedNetwork(*given).foreign:
         description.refuse()
     elif names_code(given[1]) and _is_checkpoint(description.weights):
         description.refuse(besides=("weights",))
@@ -202,11 +227,6 @@ def _given(options: TargetOptions) -> tuple[str, str] | None:
     return chosen[0] if chosen else None
 
 
-def _is_foreign(flag: str, text: str) -> bool:
-    """Whether the network is one of a library, or the user's own code."""
-    return flag != "--checkpoint" and (names_library(text) or names_code(text))
-
-
 def _is_checkpoint(weights: str | None) -> bool:
     """Whether ``--weights`` names a network that advlab trained."""
     return weights is not None and checkpoint.is_image_classifier(Path(weights))
@@ -218,9 +238,8 @@ def named_by(text: str, option: str) -> TargetModel:
     Raises:
         UsageError: there is no such network.
     """
-    if names_library(text) or names_code(text):
-        return _foreign(text, option, Description())
-    return _of_trained(load_classifier(text, option))
+    network = NamedNetwork(option, text)
+    return _load(network)
 
 
 def newest(
@@ -260,30 +279,58 @@ def _of_trained(trained: TrainedClassifier) -> TargetModel:
     )
 
 
-def _foreign(text: str, option: str, description: Description) -> TargetModel:
-    """A network of a library, or the user's own code."""
-    where = f"{option} {text}"
-    weights = description.weights
-    known: ClassNames | None = None
-    preprocessing = Preprocessing()
-    if names_library(text):
-        library = pretrained.load(text, weights)
-        module, known, preprocessing = library.network, library.classes, library.preprocessing
-        record = library.record
-        contents = {"network": record.sha256}
-    elif weights is not None and _is_checkpoint(weights):
-        return _of_own_code(text, weights, option)
-    else:
-        referenced.trust(text)
-        module = unwrapped(code.load(text, where))
-        _check_initialised(module, where)
-        _load_weights(module, weights, where)
-        with refusing_unreadable(where):
-            sha256, code_sha256 = checkpoint.sha256_of(module), code_hash(module)
-        record = NetworkRecord(
-            model=type(module).__name__, sha256=sha256, path=weights, source=text
-        )
-        contents = {"network": sha256, "network code": code_sha256}
+def _load(named: NamedNetwork) -> TargetModel:
+    """The network that was named, as it is loaded by its kind."""
+    weights = named.description.weights
+    if not named.foreign:
+        return _of_trained(load_classifier(named.text, named.option))
+    if names_library(named.text):
+        return _of_library(named)
+    if weights is not None and _is_checkpoint(weights):
+        return _of_trained_code(named.text, weights, named.where)
+    return _of_code(named)
+
+
+def _of_library(named: NamedNetwork) -> TargetModel:
+    """A network of a library."""
+    library = pretrained.load(named.text, named.description.weights)
+    return _described(
+        named,
+        library.network,
+        library.record,
+        {"network": library.record.sha256},
+        library.preprocessing,
+        library.classes,
+    )
+
+
+def _of_code(named: NamedNetwork) -> TargetModel:
+    """The user's own network."""
+    where, weights = named.where, named.description.weights
+    referenced.trust(named.text)
+    module = unwrapped(code.load(named.text, where))
+    _check_initialised(module, where)
+    _load_weights(module, weights, where)
+    with refusing_unreadable(where):
+        sha256, code_sha256 = checkpoint.sha256_of(module), code_hash(module)
+    record = NetworkRecord(
+        model=type(module).__name__, sha256=sha256, path=weights, source=named.text
+    )
+    contents = {"network": sha256, "network code": code_sha256}
+    return _described(named, module, record, contents, Preprocessing(), None, runs_code=True)
+
+
+def _described(
+    named: NamedNetwork,
+    module: nn.Module,
+    record: NetworkRecord,
+    contents: Mapping[str, str],
+    preprocessing: Preprocessing,
+    classes: ClassNames | None,
+    runs_code: bool = False,
+) -> TargetModel:
+    """A network that advlab did not train, with the preprocessing and output of its description."""
+    description = named.description
     preprocessing = preprocessing.changed(
         description.resize, description.crop, description.mean, description.std
     )
@@ -291,18 +338,18 @@ def _foreign(text: str, option: str, description: Description) -> TargetModel:
     return TargetModel(
         nn.Sequential(*layers, adapter).eval() if layers else adapter,
         module,
-        text,
-        text,
-        where,
+        named.text,
+        named.text,
+        named.where,
         record,
         contents,
-        known,
+        classes,
         preprocessing=preprocessing,
-        runs_code=not names_library(text),
+        runs_code=runs_code,
     )
 
 
-def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
+def _of_trained_code(text: str, weights: str, where: str) -> TargetModel:
     """The user's own network with the weights that advlab trained it to, from a checkpoint.
 
     Raises:
@@ -317,12 +364,12 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
     checkpoint.warn_of_unfinished(file)
     trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
     target = _of_trained(trained)
-    with refusing_unreadable(f"{option} {text}"):
+    with refusing_unreadable(where):
         body = code_hash(referenced.trainable(network).network)
     return replace(
         target,
         place=text,
-        where=f"{option} {text}",
+        where=where,
         contents={**target.contents, "network code": body},
         runs_code=True,
     )

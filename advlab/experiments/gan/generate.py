@@ -66,10 +66,10 @@ class TrainedGenerator:
     sha256: str
     classifier: TrainedClassifier | None
 
-    def network(self, options: GeneratorOptions, machine: Machine) -> nn.Module:
-        """The weights that ``--weights`` asks for, on the machine's device."""
-        network = self.pair.generator if options.weights == "last" else self.pair.average
-        return network.to(machine.device)
+    def network(self, weights: Literal["average", "last"], device: torch.device) -> nn.Module:
+        """The network with its last weights or their running average, on the device."""
+        network = self.pair.generator if weights == "last" else self.pair.average
+        return network.to(device)
 
     @property
     def caption(self) -> str:
@@ -222,10 +222,13 @@ def _any_class(config: Config, source: TrainedGenerator, folder: Path) -> GanSam
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     images = drawn(
-        source.network(options, machine), source.metadata.zdim, options.count, options.seed
+        source.network(options.weights, machine.device),
+        source.metadata.zdim,
+        options.count,
+        options.seed,
     )
     _write(images, folder, options.files)
-    _draw_grid(images, "images", source, options, folder)
+    _draw_grid(images, "images", source, options.seed, folder)
     return GanSampleResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
@@ -247,7 +250,7 @@ def _one_class(
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network, extractor = (
-        source.network(options, machine),
+        source.network(options.weights, machine.device),
         feature_classifier.ready(classifier, machine),
     )
     (images,), generated = drawn_of(
@@ -260,7 +263,7 @@ def _one_class(
         )
     name = _class_names(source, classifier)[numbers[0]]
     _write(images, folder, options.files)
-    _draw_grid(images, f"images of {name}", source, options, folder)
+    _draw_grid(images, f"images of {name}", source, options.seed, folder)
     return GanSampleResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
@@ -284,7 +287,7 @@ def _each_class(
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network, extractor = (
-        source.network(options, machine),
+        source.network(options.weights, machine.device),
         feature_classifier.ready(classifier, machine),
     )
     classes = _class_names(source, classifier)
@@ -315,7 +318,7 @@ def _each_class(
 
 
 def _draw_grid(
-    images: Tensor, what: str, source: TrainedGenerator, options: SampleOptions, folder: Path
+    images: Tensor, what: str, source: TrainedGenerator, seed: int, folder: Path
 ) -> None:
     selected = images[:_MOST_SHOWN]
     title = f"{len(images):,} generated {what}" + (
@@ -323,7 +326,7 @@ def _draw_grid(
     )
     columns = max(1, min(20, round(len(selected) ** 0.5)))
     save(
-        grid(selected.numpy(), title, source.caption + f" · seed {options.seed}", columns),
+        grid(selected.numpy(), title, source.caption + f" · seed {seed}", columns),
         folder / "grid.png",
     )
 
@@ -363,7 +366,7 @@ def _measure_interpolate(
 ) -> GanInterpolateResult:
     options: InterpolateOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
-    network = source.network(options, machine)
+    network = source.network(options.weights, machine.device)
     endpoints = torch.cat([latents(seed, 1, source.metadata.zdim) for seed in options.endpoints])
     paths: list[Literal["lerp", "slerp"]] = (
         ["lerp", "slerp"] if options.path == "both" else [options.path]
@@ -414,7 +417,7 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
     options: LatentOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     z = latents(options.seed, options.count, source.metadata.zdim)
-    images = pixels_of(source.network(options, machine), z)
+    images = pixels_of(source.network(options.weights, machine.device), z)
     classifier = source.classifier
     measured = None if classifier is None else feature_classifier.ready(classifier, machine)(images)
     single = classifier is not None and source.metadata.shape[0] == classifier.metadata.shape[0]

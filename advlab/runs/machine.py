@@ -66,9 +66,12 @@ class Machine:
         return record.model_copy(update=more)
 
 
-def prepare(options: RunOptions) -> Machine:
+def prepare(options: RunOptions, precision: str | None = None) -> Machine:
     """Settle device, precision and threads for this process, and make torch choose repeatable
     algorithms.
+
+    Args:
+        precision: in place of that of the options; None for theirs.
 
     Raises:
         UsageError: the device is not there, or does not compute in the precision asked for.
@@ -83,7 +86,7 @@ def prepare(options: RunOptions) -> Machine:
     _keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
-    return machine_of(options.device, options.precision)
+    return machine_of(options.device, precision or options.precision)
 
 
 def machine_of(device: str, precision: str) -> Machine:

@@ -104,9 +104,7 @@ def _measure(
 ) -> PhotoAttackResult:
     options: AttackOptions = config.options
     # A single photo is quickly done, and bf16 would blur its own grey levels.
-    machine = prepare(
-        options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options
-    )
+    machine = prepare(options, "fp32" if options.precision == "auto" else None)
     victim = Victim(target.network, machine)
     clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
     logits = judge(victim, clean.inputs(slice(None)))

@@ -121,7 +121,7 @@ def _measure(
     folder: Path,
 ) -> TextAttackResult:
     options: TextAttackOptions = config.options
-    machine = Machine(prepare(options).device, "fp32")
+    machine = prepare(options, "fp32")
     victim = TextVictim(target.network, target.vocabulary, machine.device, similarity.space)
     numbers = _chosen(options, data)
     logger.info(

@@ -128,8 +128,7 @@ class Certification:
         if self.spread is not None:
             self.spread.crew.compute_alike(options.threads)
         # Which class a copy votes for is decided in float32, unless the user asks for less.
-        exact = options.precision == "auto"
-        machine = prepare(options.model_copy(update={"precision": "fp32"} if exact else {}))
+        machine = prepare(options, "fp32" if options.precision == "auto" else None)
         count = min(options.limit or len(self.data.test), len(self.data.test))
         images = self.data.test.select(torch.arange(count))
         logger.info(

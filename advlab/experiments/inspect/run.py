@@ -107,7 +107,7 @@ def _measure(way: _Way[R], config: Config, inspected: InspectedImage, folder: Pa
     options: InspectOptions = config.options
     started = time.perf_counter()
     # One image: nothing is to be gained from anything shorter than float32.
-    machine = prepare(options.model_copy(update={"precision": "fp32"}))
+    machine = prepare(options, "fp32")
     inspected.network.requires_grad_(False).to(machine.device)
     images = inspected.images.to(machine.device)
     with torch.no_grad():

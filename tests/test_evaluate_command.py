@@ -216,7 +216,7 @@ def test_an_evaluation_that_was_stopped_goes_on(
     )
     assert evaluate(f"{line} --out whole") == 0
     whole = result("whole/evaluate/*")
-    one, calls = experiment.Evaluation._attack_one, []
+    one, calls = experiment._attack_one, []
 
     def stopping(*given: Any) -> None:
         calls.append(1)
@@ -224,11 +224,11 @@ def test_an_evaluation_that_was_stopped_goes_on(
             raise KeyboardInterrupt
         one(*given)
 
-    monkeypatch.setattr(experiment.Evaluation, "_attack_one", stopping)
+    monkeypatch.setattr(experiment, "_attack_one", stopping)
     assert evaluate(f"{line} --out stopped") == 130
     (folder,) = Path().glob("stopped/evaluate/*")
     assert not (folder / "metrics.json").exists()
-    monkeypatch.setattr(experiment.Evaluation, "_attack_one", one)
+    monkeypatch.setattr(experiment, "_attack_one", one)
     capsys.readouterr()
     assert evaluate(f"{line} --out stopped") == 0
     assert "noise:" not in capsys.readouterr().out.split("ε 0.1")[0], (

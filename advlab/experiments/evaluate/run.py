@@ -37,7 +37,7 @@ from advlab.evaluation.checks import (
 from advlab.evaluation.entry import Entry, averaging, gradient_samples, selected
 from advlab.evaluation.nearest_first import attacked, batch_of
 from advlab.experiments.evaluate import certification, corruptions, detection
-from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
+from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
@@ -313,7 +313,8 @@ class Evaluation:
         Args:
             transfer: whether there is a network that images can be made on.
         """
-        norm, stages = self.config.options.norm, []
+        options: EvaluateOptions = self.config.options
+        norm, stages = options.norm, []
         left_out: dict[str, str] = {}
         classes = _classes(victim, images) if eps else 0
         for radius in eps:
@@ -328,7 +329,7 @@ class Evaluation:
                 elif classes < entry.classes:
                     left_out[entry.label] = f"it needs {entry.classes} classes"
                 elif not state.done(entry.label, radius):
-                    stages.append(Stage(entry, radius))
+                    stages.append(Stage.of(entry, radius, options))
         return stages, left_out
 
     def _attack_all(
@@ -345,12 +346,12 @@ class Evaluation:
         """Run the attacks, and store what became of the images after each."""
         source = None if surrogate is None else Victim(surrogate.network, machine)
         for place, stage in enumerate(stages):
-            entry, radius = stage.entry, stage.eps
-            if entry.transfer and surrogate is not None:
+            transfer = stage.entry.transfer
+            if transfer and surrogate is not None:
                 state.surrogate = surrogate.record
-            used = source if entry.transfer else None
+            used = source if transfer else None
             elsewhere = None if shards is None else partial(shards.batches, place)
-            self._attack_one(entry, victim, used, images, state, radius, elsewhere)
+            _attack_one(stage, victim, used, images, state, elsewhere)
             state.store(folder)
             if shards is not None:
                 shards.forget(place)
@@ -381,7 +382,7 @@ class Evaluation:
             transparent=self.target.filtered and options.bpda,
         )
         shards = Shards(self.spread.crew.team, job, folder, options.resume)
-        return SpreadStages(shards, stages, images.labels, options)
+        return SpreadStages(shards, stages, images.labels, options.batch_size)
 
     def _surrogate(self, state: EvaluationState) -> TargetModel | None:
         """The network that transferred images are made on; None where there is no other one.
@@ -406,81 +407,77 @@ class Evaluation:
         )
         return None if trained is None else named_by(str(trained.folder), "--surrogate")
 
-    def _attack_one(
-        self,
-        entry: Entry,
-        victim: Victim,
-        source: Victim | None,
-        images: Images,
-        state: EvaluationState,
-        eps: float,
-        elsewhere: Callable[[Tensor], Batches] | None = None,
-    ) -> None:
-        """Run one attack, and note in the state what became of the images.
 
-        Args:
-            elsewhere: what attacks batches of the images at an index in other processes.
-        """
-        options: EvaluateOptions = self.config.options
-        perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
-        settings, given = settings_of(Stage(entry, eps), options)
+def _attack_one(
+    stage: Stage,
+    victim: Victim,
+    source: Victim | None,
+    images: Images,
+    state: EvaluationState,
+    elsewhere: Callable[[Tensor], Batches] | None = None,
+) -> None:
+    """Run one attack, and note in the state what became of the images.
 
-        def attack(group: Tensor) -> Point:
-            tasks = Tasks(images, group, images.labels[group], targeted=False)
-            most = batch_of(entry, len(group), options.batch_size)
-            (point,) = sweep(
-                perturb,
-                victim,
-                tasks,
-                given.model_copy(update={"batch_size": most}),
-                surrogate=source,
-                elsewhere=None if elsewhere is None else elsewhere(group),
-                name=entry.label,
-            )
-            return point
+    Args:
+        elsewhere: what attacks batches of the images at an index in other processes.
+    """
+    entry, eps, options = stage.entry, stage.eps, stage.options
+    perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
 
-        index = state.robust()
-        if state.broken_under(entry.after, eps) == 0:
-            index = index[:0]
-        total, broken, counts, seconds = 0, 0, GradientCount(), 0.0
-        for group, point in attacked(
-            index,
-            state.nearest,
-            images.labels,
-            attack,
-            nearest_first=entry.nearest_first,
-        ):
-            state.break_images(
-                group[point.reached], point.perturbed[point.reached], entry.label, eps
-            )
-            total, broken = total + len(group), broken + int(point.reached.sum())
-            counts, seconds = counts + point.gradients, seconds + point.seconds
-        state.attacks.append(
-            SuiteAttack(
-                eps=eps,
-                attack=entry.label,
-                knowledge=entry.sight,
-                attacked=total,
-                broken=broken,
-                robust_accuracy=state.robust_accuracy(),
-                seconds=round(seconds, 3),
-                settings=settings,
-                gradients=counts.total,
-                missing_gradients=counts.missing,
-                non_finite_gradients=counts.not_finite,
-                zero_gradients=counts.zero,
-            )
+    def attack(group: Tensor) -> Point:
+        tasks = Tasks(images, group, images.labels[group], targeted=False)
+        most = batch_of(entry, len(group), options.batch_size)
+        (point,) = sweep(
+            perturb,
+            victim,
+            tasks,
+            options.model_copy(update={"batch_size": most}),
+            surrogate=source,
+            elsewhere=None if elsewhere is None else elsewhere(group),
+            name=entry.label,
         )
-        if total:
-            robust = f"{percent(state.robust_accuracy())} robust"
-            logger.info(
-                f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {total:,} broken, "
-                f"{robust}, {seconds:.1f} s"
-            )
-        elif len(state.robust()):
-            logger.info(
-                f"ε {eps_text(eps)}, {entry.label}: not run, since {entry.after} broke no image"
-            )
+        return point
+
+    index = state.robust()
+    if state.broken_under(entry.after, eps) == 0:
+        index = index[:0]
+    total, broken, counts, seconds = 0, 0, GradientCount(), 0.0
+    for group, point in attacked(
+        index,
+        state.nearest,
+        images.labels,
+        attack,
+        nearest_first=entry.nearest_first,
+    ):
+        state.break_images(group[point.reached], point.perturbed[point.reached], entry.label, eps)
+        total, broken = total + len(group), broken + int(point.reached.sum())
+        counts, seconds = counts + point.gradients, seconds + point.seconds
+    state.attacks.append(
+        SuiteAttack(
+            eps=eps,
+            attack=entry.label,
+            knowledge=entry.sight,
+            attacked=total,
+            broken=broken,
+            robust_accuracy=state.robust_accuracy(),
+            seconds=round(seconds, 3),
+            settings=stage.settings,
+            gradients=counts.total,
+            missing_gradients=counts.missing,
+            non_finite_gradients=counts.not_finite,
+            zero_gradients=counts.zero,
+        )
+    )
+    if total:
+        robust = f"{percent(state.robust_accuracy())} robust"
+        logger.info(
+            f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {total:,} broken, "
+            f"{robust}, {seconds:.1f} s"
+        )
+    elif len(state.robust()):
+        logger.info(
+            f"ε {eps_text(eps)}, {entry.label}: not run, since {entry.after} broke no image"
+        )
 
 
 def _classes(victim: Victim, images: Images) -> int:

@@ -40,32 +40,37 @@ class Spread:
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of the suite at one ε."""
+    """One attack of the suite at one ε.
+
+    Attributes:
+        settings: what a result says of the attack's settings.
+        options: the attack's options.
+    """
 
     entry: Entry
     eps: float
+    settings: dict[str, JsonValue]
+    options: Any
 
-
-def settings_of(stage: Stage, options: EvaluateOptions) -> tuple[dict[str, JsonValue], Any]:
-    """What a result says of the attack's settings, and the attack's options."""
-    entry = stage.entry
-    own = {"seed": entry.seed(options.seed), "batch_size": options.batch_size}
-    settings = {**entry.settings, **own}
-    surrogate = "another network" if entry.transfer else None
-    given = {**settings, "norm": options.norm, "eps": [stage.eps], "surrogate": surrogate}
-    return settings, entry.kind().model_validate(given)
+    @classmethod
+    def of(cls, entry: Entry, eps: float, options: EvaluateOptions) -> Stage:
+        """The attack at this ε in an evaluation with these options."""
+        own = {"seed": entry.seed(options.seed), "batch_size": options.batch_size}
+        settings = {**entry.settings, **own}
+        surrogate = "another network" if entry.transfer else None
+        given = {**settings, "norm": options.norm, "eps": [eps], "surrogate": surrogate}
+        return cls(entry, eps, settings, entry.kind().model_validate(given))
 
 
 class SpreadStages:
     """The attacks of an evaluation, whose batches other processes carry out."""
 
     def __init__(
-        self, shards: Shards, stages: Sequence[Stage], labels: Tensor, options: EvaluateOptions
+        self, shards: Shards, stages: Sequence[Stage], labels: Tensor, batch_size: int
     ) -> None:
         """Of these attacks, in this order; labels (N,) are those of all images."""
-        self._shards, self._stages, self._batch = shards, stages, options.batch_size
+        self._shards, self._stages, self._batch = shards, stages, batch_size
         self._labels: list[int] = labels.tolist()
-        self._options = [settings_of(stage, options)[1] for stage in stages]
 
     def begin(self, index: Tensor) -> None:
         """Begin with the first attack on these images (N,), without waiting for it."""
@@ -107,7 +112,7 @@ class SpreadStages:
             tuple(index),
             tuple(self._labels[image] for image in index),
             stage.entry.attack,
-            self._options[place],
+            stage.options,
             transfer=stage.entry.transfer,
             judged=True,
         )

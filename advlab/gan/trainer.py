@@ -179,7 +179,7 @@ def train_networks(
             _draw(pair, fixed, progress, picture)
         evaluated = last or progress.epoch % pace.evaluate_every == 0
         if evaluated:
-            _evaluate(pair, measure, options, progress)
+            _evaluate(pair, measure, options.loss, options.on_collapse == "stop", progress)
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
                 gan_checkpoint.save(
@@ -285,17 +285,23 @@ def _epoch(steps: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) -
 def _evaluate(
     pair: GanNetworks,
     measure: Measure,
-    options: GanOptions,
+    loss: str,
+    stops: bool,
     progress: GanProgress,
 ) -> None:
-    """Measure the generator, log indicators that are new, and decide whether to stop."""
+    """Measure the generator, log indicators that are new, and decide whether to stop.
+
+    Args:
+        loss: the name of the loss, on which the indicators depend.
+        stops: whether a lasting collapse ends the training.
+    """
     figures = measure(pair)
     before = progress.evaluations[-1] if progress.evaluations else None
     since = sum(
         int(record["steps"]) for record in progress.history[before["epoch"] if before else 0 :]
     )
     recent = {name: values[-since:] for name, values in progress.steps.items()}
-    indicators = indicators_of(figures, recent, options.loss, progress.first_gradient)
+    indicators = indicators_of(figures, recent, loss, progress.first_gradient)
     collapsed = any(indicator.collapse for indicator in indicators)
     # A generator begins with images of one kind. That is a collapse only after some training, or
     # after an evaluation without one.
@@ -324,7 +330,7 @@ def _evaluate(
             logger.info(indicator_line(progress.epoch, one.name, one.words))
     if before and before["indicators"] and before["collapsed"] and not collapsed:
         logger.info(f"epoch {progress.epoch}: the collapse is over")
-    if options.on_collapse == "stop" and is_lasting(progress.evaluations) and not early:
+    if stops and is_lasting(progress.evaluations) and not early:
         progress.stopped = _stopped(indicators, progress)
         logger.info(progress.stopped)
 

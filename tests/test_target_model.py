@@ -31,7 +31,7 @@ from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.config.options.run import TargetOptions
 from advlab.errors import UsageError
-from advlab.experiments.target_images import named_with_images
+from advlab.experiments.target_images import with_images
 from advlab.experiments.target_model import named, usable_machine, weak_precision_of
 from advlab.logs import collected
 from advlab.networks import checkpoint
@@ -449,7 +449,7 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     place: Path,
 ) -> None:
     options = fgsm.Options(model=f"{place}/given_net.py:Constants", dataset="digits")
-    target, data = named_with_images(options, torch.device("cpu"))
+    target, data = with_images(options, named(options), torch.device("cpu"))
     assert target is not None
     fast = Machine(torch.device("cpu"), "bf16")
     with collected() as lines:

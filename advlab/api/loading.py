@@ -15,7 +15,7 @@ from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.experiments import target_model
-from advlab.experiments.target_images import ImageChoice, with_images
+from advlab.experiments.target_images import ImageChoice, with_chosen
 from advlab.experiments.target_model import TargetModel
 from advlab.networks.referenced import CodeNotNamedError
 from advlab.networks.sketch import Sketch
@@ -97,7 +97,7 @@ def _for_model(model: nn.Module, given: Mapping[str, object]) -> ImageSet:
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     choice = ImageChoice(options.part(DataOptions), options.classes, options.limit)
     with torch.inference_mode(False):
-        target, data = with_images(choice, replace(known, network=model, body=model), device)
+        target, data = with_chosen(choice, replace(known, network=model, body=model), device)
     if options.limit is not None and options.limit < len(data.test):
         data = replace(data, test=data.test.select(torch.arange(options.limit)))
     if target is not None and target.network is not model:  # grey images for a network of colour

@@ -16,7 +16,8 @@ from advlab.config.resolve import from_mapping
 from advlab.data.image_set import Images
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.evaluation.certify import Smoothing, Vote, certify_image
-from advlab.experiments.target_images import as_surrogate, named_with_images
+from advlab.experiments.target_images import as_surrogate, with_images
+from advlab.experiments.target_model import named
 from advlab.experiments.workers import own_threads
 from advlab.networks.filters import see_through
 from advlab.perturbation.sweep import AttackedBatch, Tasks, attack_batch
@@ -167,7 +168,7 @@ def _loaded(job: Job) -> _Loaded:
         return _kept[0][1]
     _kept.clear()
     gc.collect()
-    target, data = named_with_images(options, job.machine.device)
+    target, data = with_images(options, named(options), job.machine.device)
     if target is None:
         raise UsageError("a shard's configuration names no network")
     contents = {"data": data.sha256(), **target.contents}

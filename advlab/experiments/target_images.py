@@ -18,7 +18,7 @@ from advlab.data import load_images as datasets
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments.target_model import TargetModel, named, named_by, newest
+from advlab.experiments.target_model import TargetModel, named_by, newest
 from advlab.experiments.trained_classifier import AUTO, TrainedClassifier
 from advlab.input_files import is_plain
 from advlab.logs import logger
@@ -50,25 +50,24 @@ class ImageChoice:
     limit: int | None
 
 
-def named_with_images(
-    options: TargetOptions, device: torch.device
+def with_images(
+    options: TargetOptions, target: TargetModel | None, device: torch.device
 ) -> tuple[TargetModel | None, ImageSet]:
-    """The network that the options name, and its images; see ``named`` and ``with_images``.
+    """The images that the options choose for a network; see ``with_chosen``.
 
     Raises:
-        UsageError: there is no such network, or the data do not fit it.
+        UsageError: the network reads texts, or the data do not fit it.
     """
-    target = named(options)
     if target is None and options.model != AUTO and takes_texts(options.model):
         raise UsageError(f"--model {options.model}: reads texts, and these attacks are on images")
     # One image by its number is one of all.
     by_number = getattr(options, "image", None) is not None
     limit = None if by_number else getattr(options, "limit", None)
     choice = ImageChoice(options.part(DataOptions), options.classes, limit)
-    return with_images(choice, target, device)
+    return with_chosen(choice, target, device)
 
 
-def with_images(
+def with_chosen(
     choice: ImageChoice, target: TargetModel | None, device: torch.device
 ) -> tuple[TargetModel | None, ImageSet]:
     """The images that were chosen for a network, and the network as it takes them.

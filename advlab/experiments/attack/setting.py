@@ -19,9 +19,9 @@ from advlab.experiments.target_images import (
     given_or_newest,
     image_number,
     loadable,
-    named_with_images,
+    with_images,
 )
-from advlab.experiments.target_model import TargetModel, usable_machine, weak_precision_of
+from advlab.experiments.target_model import TargetModel, named, usable_machine, weak_precision_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -96,8 +96,8 @@ def settle(config: Config) -> Setting:
         UsageError: there is no such network, image or class, or they do not fit each other.
     """
     options: ImageAttackOptions = config.options
-    device = prepare(options).device
-    given, data = named_with_images(options, device)
+    given, device = named(options), prepare(options).device
+    given, data = with_images(options, given, device)
     surrogate = None
     if options.surrogate is not None:
         surrogate = as_surrogate(options.surrogate, data, device)

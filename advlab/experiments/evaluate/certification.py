@@ -28,8 +28,8 @@ from advlab.evaluation.certify import (
 from advlab.evaluation.checks import chance_check, finite_outputs, log_failed
 from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
-from advlab.experiments.target_images import given_or_newest, loadable, named_with_images
-from advlab.experiments.target_model import TargetModel
+from advlab.experiments.target_images import given_or_newest, loadable, with_images
+from advlab.experiments.target_model import TargetModel, named
 from advlab.experiments.titles import title_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.experiments.workers import Crew, results_of
@@ -59,7 +59,7 @@ def run(config: Config, crew: Crew | None = None) -> Finished[CertificationResul
         crew: the processes that share the images; None for this one alone.
     """
     options: CertificationOptions = config.options
-    given, data = named_with_images(options, prepare(options).device)
+    given, data = with_images(options, named(options), prepare(options).device)
     target = given_or_newest(given, data, options)
     spread = None
     if crew is not None:

@@ -18,8 +18,8 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.evaluation.checks import unsteady
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
-from advlab.experiments.target_images import as_surrogate, given_or_newest, named_with_images
-from advlab.experiments.target_model import TargetModel
+from advlab.experiments.target_images import as_surrogate, given_or_newest, with_images
+from advlab.experiments.target_model import TargetModel, named
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -45,7 +45,7 @@ def run(config: Config) -> Finished[CorruptionResult]:
     """
     options: CorruptionOptions = config.options
     device = prepare(options).device
-    given, data = named_with_images(options, device)
+    given, data = with_images(options, named(options), device)
     suite = load_component("advlab.evaluation.suites", config.component, "suite")
     sort, kinds = suite.corruptions(options, data.shape)
     target = given_or_newest(given, data, options)

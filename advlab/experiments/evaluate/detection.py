@@ -27,8 +27,8 @@ from advlab.evaluation.detection import Detector, DetectorEvidence, scored, thre
 from advlab.evaluation.entry import Entry
 from advlab.evaluation.evasion import Evasion
 from advlab.experiments.evaluate.detection_report import draw, report, result_of
-from advlab.experiments.target_images import given_or_newest, named_with_images
-from advlab.experiments.target_model import TargetModel, usable_machine, weak_precision_of
+from advlab.experiments.target_images import given_or_newest, with_images
+from advlab.experiments.target_model import TargetModel, named, usable_machine, weak_precision_of
 from advlab.experiments.trained_on import seen_in_training
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
@@ -64,7 +64,7 @@ def run(config: Config) -> Finished[DetectionResult]:
     options: DetectionOptions = config.options
     check_radius(options.norm, options.eps)
     entries = chosen(config)
-    given, data = named_with_images(options, prepare(options).device)
+    given, data = with_images(options, named(options), prepare(options).device)
     _check_splits(data, options.false_alarms)
     target = given_or_newest(given, data, options)
     measurement = Measurement(config, entries, target, data)

@@ -49,11 +49,12 @@ from advlab.experiments.target_images import (
     check_another,
     given_or_newest,
     loadable,
-    named_with_images,
+    with_images,
 )
 from advlab.experiments.target_model import (
     TargetModel,
     check_describing,
+    named,
     named_by,
     usable_machine,
     weak_precision_of,
@@ -161,8 +162,8 @@ def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
     options: EvaluateOptions = config.options
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
-    device = prepare(options).device
-    given, data = named_with_images(options, device)
+    given, device = named(options), prepare(options).device
+    given, data = with_images(options, given, device)
     target = given_or_newest(given, data, options)
     settled = target.settled(config.changed(dataset=data.name))
     contents = {"data": data.sha256(), **target.contents}

@@ -17,8 +17,8 @@ from advlab.errors import UsageError
 from advlab.experiments.target_images import (
     as_taken,
     image_number,
-    named_with_images,
     with_class_names,
+    with_images,
 )
 from advlab.experiments.target_model import TargetModel, named, newest
 from advlab.experiments.titles import title_of
@@ -83,7 +83,8 @@ def load(
                 f"--model {options.model}: --image must name a photo, such as --image photo.jpg, "
                 "or --dataset images, such as --dataset folder:PATH"
             )
-        target, data = named_with_images(options, device)
+        target = named(options)
+        target, data = with_images(options, target, device)
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
@@ -105,7 +106,7 @@ def load(
         )
     target = named(options)
     if target is None:
-        _, data = named_with_images(options, device)
+        _, data = with_images(options, None, device)
         target = newest(options, data, lambda body: check(body, data.classes))
     if target.trained is not None:
         images, classes = _fitted(photo, target.trained), target.trained.metadata.classes

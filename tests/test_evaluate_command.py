@@ -125,6 +125,7 @@ def test_every_suite_leaves_what_its_files_say(
     assert cited["robust_accuracy"] == metrics["robust_accuracy"]
     assert {"data_sha256", "seed", "versions", "attacks", "sentence", "believable"} <= set(cited)
     assert cited["sentence"] in said
+    assert ("not to be cited" in cited["sentence"]) == (suite == "quick")
     assert str(runs) not in json.dumps(cited), "no paths: it is to be cited"
     assert evaluate(line + other * (suite == "standard")) == 0
     assert "finished already" in capsys.readouterr().out

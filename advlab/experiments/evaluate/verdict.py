@@ -109,13 +109,14 @@ def sentence(result: EvaluateResult) -> str:
     last = result.points[-1]
     ran = list(dict.fromkeys(row.attack for row in result.attacks if row.attacked))
     attacked = f"the worst of {', '.join(ran)}" if ran else "no image was left to attack"
+    look = ", a first look and not to be cited" if result.component == "quick" else ""
     return (
         f"{doubt}robust accuracy at most "
         f"{with_interval(last.robust_accuracy, result.images)} at ε = "
         f"{eps_text(last.eps)} ({norm_name(result.norm)}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
-        f"{_suite(result)}: {attacked}"
+        f"{_suite(result)}{look}: {attacked}"
         f"{_averages(result)}{_nearest(result)}{_budget(result)}"
     )
 

@@ -132,6 +132,23 @@ def test_the_gain_is_the_derivative_along_the_difference_of_two_embeddings(name:
         torch.testing.assert_close(gains[:, place, word], slope, atol=1e-8, rtol=1e-5)
 
 
+# --- what attacks ask -----------------------------------------------------------------------------
+class Sums(nn.Module):
+    """A network whose logits tell rows of any length apart, and that reads padding as a word."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        one = (numbers * torch.arange(1, numbers.shape[1] + 1)).sum(dim=1)
+        return torch.stack([one, torch.full_like(one, numbers.shape[1])], dim=1).float()
+
+
+def test_rows_of_several_lengths_are_answered_in_their_order_and_none_is_padded() -> None:
+    victim = TextVictim(Sums(), Vocabulary(("a", "b")), torch.device("cpu"))
+    rows = [[2, 3], [3], [2, 2, 3], [3, 2], [2]]
+    together = victim.logits(rows)
+    assert victim.queries == 5
+    assert torch.equal(together, torch.cat([Sums()(torch.tensor([row])) for row in rows]))
+
+
 # --- attacks against exhaustive search ------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(4))
 def test_greedy_word_swap_makes_the_best_single_swap_first(seed: int) -> None:

@@ -58,37 +58,35 @@ def perturb(
 
     Words are taken in the order of how much their deletion raises the margin. Of each, one edit of
     every kind is tried at a random place; the best is kept if it raises the margin. An edit that
-    leaves the word's index as it was, as from one unknown word to another, costs no query.
+    leaves the network's input as it was, as from one unknown word to another, costs no query.
     """
     from advlab.perturbation.text_search import best, by_importance
     from advlab.perturbation.text_victim import is_broken
 
     words, spent, changed = list(task.words), 0, 0
-    numbers = victim.numbers(words)
-    highest = victim.margins([numbers], task.label)[0]
+    highest = victim.margins([victim.numbers(words)], task.label)[0]
     kinds = _EDITS if options.edit == "combined" else (options.edit,)
     for place in by_importance(victim, task):
         if changed == task.most:
             break
         draws = random.uniform((len(kinds), 2))[0].tolist()
+        before = victim.numbers([words[place]])
         candidates = [
             (word, cost)
             for word, cost in _edited(words[place], kinds, draws)
-            if spent + cost <= options.max_edits
-            and victim.vocabulary.number(word) != numbers[place]
+            if spent + cost <= options.max_edits and victim.numbers([word]) != before
         ]
         if not candidates:
             continue
         rows = [
-            [*numbers[:place], victim.vocabulary.number(word), *numbers[place + 1 :]]
-            for word, _ in candidates
+            victim.numbers([*words[:place], word, *words[place + 1 :]]) for word, _ in candidates
         ]
         margins = victim.margins(rows, task.label)
         chosen = best(margins)
         if margins[chosen] <= highest:
             continue
         words[place], cost = candidates[chosen]
-        numbers, highest, spent, changed = rows[chosen], margins[chosen], spent + cost, changed + 1
+        highest, spent, changed = margins[chosen], spent + cost, changed + 1
         if is_broken(highest):
             break
     return tuple(words)

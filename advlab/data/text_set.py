@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advlab.data import splits
-from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
+from advlab.data.vocabulary import PADDING, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Texts:
 
     Attributes:
         texts: the texts as they were read.
-        words: word indices, int32 (N, longest), padded with 0.
-        lengths: number of words of each text, int64 (N,).
+        words: indices of words, or of subwords, int32 (N, longest), padded with 0.
+        lengths: number of these indices of each text, int64 (N,).
         labels: class of each text, int64 (N,).
     """
 
@@ -118,7 +118,7 @@ class TextSet:
     Attributes:
         name: name for ``--dataset``.
         classes: class names by label.
-        vocabulary: words of the training texts.
+        vocabulary: words or subwords of the training texts.
         max_words: number of words after which texts are truncated.
         origin: phrase for captions and the first printed line.
         fallback_reason: why ``auto`` did not load its first choice; empty otherwise.
@@ -147,11 +147,10 @@ class TextSet:
         return Texts.from_strings(texts, labels, self.vocabulary, self.max_words)
 
     def with_words(self, words: Sequence[str]) -> TextSet:
-        """Return the data set re-encoded with ``words`` appended to its vocabulary."""
-        new = [word for word in dict.fromkeys(words) if self.vocabulary.number(word) == UNKNOWN]
-        if not new:
-            return self
-        return self.read_with(Vocabulary((*self.vocabulary.words, *new)), self.max_words)
+        """Return the data set re-encoded with ``words`` appended to its vocabulary, unless that can
+        spell them already."""
+        vocabulary = self.vocabulary.with_words(words)
+        return self if vocabulary is self.vocabulary else self.read_with(vocabulary, self.max_words)
 
     def read_with(self, vocabulary: Vocabulary, max_words: int) -> TextSet:
         """Return the data set encoded with another vocabulary, such as that of a checkpoint."""

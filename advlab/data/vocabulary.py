@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from advlab.data.words import tokens
 
@@ -21,6 +22,8 @@ class Vocabulary:
     """
 
     words: tuple[str, ...]
+
+    units: ClassVar[str] = "words"
 
     @staticmethod
     def from_texts(texts: Iterable[str], min_count: int = 1, max_size: int = 50_000) -> Vocabulary:
@@ -53,8 +56,18 @@ class Vocabulary:
 
         A text without words is encoded as one unknown word.
         """
+        return self.encode_words(tokens(text)[:max_words])
+
+    def encode_words(self, words: Sequence[str]) -> list[int]:
+        """Return the indices by which a network reads some words; of no words one unknown word."""
         numbers = self._numbers
-        return [numbers.get(word, UNKNOWN) for word in tokens(text)[:max_words]] or [UNKNOWN]
+        return [numbers.get(word, UNKNOWN) for word in words] or [UNKNOWN]
+
+    def with_words(self, words: Sequence[str]) -> Vocabulary:
+        """Return a vocabulary with those of the words appended that this one does not contain;
+        this one itself where there are none."""
+        new = [word for word in dict.fromkeys(words) if self.number(word) == UNKNOWN]
+        return Vocabulary((*self.words, *new)) if new else self
 
     def number(self, word: str) -> int:
         """Return the index of a word, or that of unknown words."""

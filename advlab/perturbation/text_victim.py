@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from advlab.data.vocabulary import UNKNOWN, Vocabulary
+from advlab.data.vocabulary import Vocabulary
 from advlab.data.word_space import WordSpace
 from advlab.networks.replacement import replacement_gains
 
@@ -42,14 +42,27 @@ class TextVictim:
 
     def numbers(self, words: Sequence[str]) -> list[int]:
         """The indices of words, as the network reads them; of no words that of an unknown one."""
-        return [self.vocabulary.number(word) for word in words] or [UNKNOWN]
+        return self.vocabulary.encode_words(words)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of texts of one length, float32 (N, classes), on the CPU."""
+        """Logits of texts, float32 (N, classes), on the CPU. Texts of one length share a pass, so
+        that none is padded."""
         self.queries += len(rows)
+        places: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(len(row), []).append(place)
+        order = [place for of_length in places.values() for place in of_length]
         with torch.inference_mode():
-            parts = torch.tensor(rows, device=self._device).split(_ROWS)
-            return torch.cat([self._network(part).float().cpu() for part in parts])
+            logits = torch.cat(
+                [
+                    self._network(part).float().cpu()
+                    for of_length in places.values()
+                    for part in torch.tensor(
+                        [rows[place] for place in of_length], device=self._device
+                    ).split(_ROWS)
+                ]
+            )
+        return logits[torch.tensor(order).argsort()]
 
     def margins(self, rows: Sequence[Sequence[int]], label: int) -> list[float]:
         """By how much the largest other logit exceeds the label's; see ``margin``."""

@@ -28,6 +28,7 @@ class Options(TextAttackOptions):
     """DeepWordBug (texts): edits letters of the most important words; it sees logits alone."""
 
     sees: ClassVar[Sees] = "logits"
+    takes_subwords: ClassVar[bool] = True
     checked_against: ClassVar[str] = "the order of words by their deletion"
 
     edit: Annotated[

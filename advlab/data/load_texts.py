@@ -20,6 +20,7 @@ from advlab.data.formats.csv_columns import LABEL_NAMES, TEXT_NAMES
 from advlab.data.load_images import download_required, offline
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.split_words import PARTS
+from advlab.data.subwords import Subwords
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
 from advlab.data.words import has_words, normalised, tokens
@@ -63,7 +64,7 @@ def load(options: Any) -> TextSet:
     name = options.dataset
     raw = _read(name, options)
     parts, copies = _split(raw, options)
-    vocabulary = Vocabulary.from_texts(parts[0][0], options.min_count, options.most_words)
+    vocabulary = _vocabulary(parts[0][0], options)
     train, val, test = (
         Texts.from_strings(texts, labels, vocabulary, options.max_words) for texts, labels in parts
     )
@@ -78,6 +79,8 @@ def load(options: Any) -> TextSet:
         counted = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)))
         remarks = (*counted, *_checked(name, raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
+    if len(vocabulary.words) < options.subwords:
+        remarks += (f"the training texts yield no more than {len(vocabulary.words):,} subwords",)
     return TextSet(
         resolved_name,
         raw.classes,
@@ -89,6 +92,13 @@ def load(options: Any) -> TextSet:
         origin,
         remarks=remarks,
     )
+
+
+def _vocabulary(texts: Sequence[str], options: Any) -> Vocabulary:
+    """The vocabulary of the training texts, of the kind that the options ask for."""
+    if options.subwords:
+        return Subwords.from_training(texts, options.subwords)
+    return Vocabulary.from_texts(texts, options.min_count, options.most_words)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -24,6 +24,7 @@ from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.load_images import how_loaded
+from advlab.data.subwords import Subwords
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.word_space import WordSpace
 from advlab.experiments.starting import (
@@ -169,12 +170,13 @@ def fit_texts(
     if vectors is not None:
         logger.info(
             f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the "
-            "known words"
+            f"known {data.vocabulary.units}"
         )
     model, architecture = reader(name, options, train, data, vectors)
     model.to(machine.device)
     logger.info(
-        f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, "
+        f"{name}: {count_parameters(model):,} parameters, "
+        f"{len(data.vocabulary):,} {data.vocabulary.units}, "
         f"{len(train):,} training texts, "
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
@@ -188,6 +190,7 @@ def fit_texts(
             model=name,
             architecture=architecture.model_dump(),
             words=data.vocabulary.words,
+            merges=data.vocabulary.merges if isinstance(data.vocabulary, Subwords) else None,
             max_words=data.max_words,
             classes=data.classes,
             dataset=data.name,

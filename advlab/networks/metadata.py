@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 
 from advlab.errors import UsageError
@@ -73,6 +73,8 @@ class TextClassifierMetadata(Metadata):
         model: the network, a file of ``advlab/models``.
         architecture: the values of its ``Architecture``.
         words: the vocabulary in the order of the words' numbers, without the two special ones.
+        merges: pairs of subwords that are joined, in this order, where the vocabulary is one of
+            subwords; None for one of words.
         max_words: how many words of a text the network reads.
         data: the other options that the data set was loaded with (split seed, columns); empty in
             files of earlier versions.
@@ -81,9 +83,24 @@ class TextClassifierMetadata(Metadata):
     model: str
     architecture: dict[str, JsonValue]
     words: tuple[str, ...] = Field(max_length=2_000_000)
+    merges: tuple[tuple[str, str], ...] | None = Field(default=None, max_length=2_000_000)
     max_words: Annotated[int, Field(ge=1, le=5000)]
     classes: tuple[str, ...] = Field(min_length=2)
     data: dict[str, JsonValue] = {}
+
+    @model_validator(mode="after")
+    def _merges_of_subwords(self) -> TextClassifierMetadata:
+        """Refuse merges of what is no subword, or into what is none."""
+        if self.merges is None:
+            return self
+        known = set(self.words)
+        if len(known) < len(self.words):
+            raise ValueError("a subword stands there twice")
+        for first, second in self.merges:
+            for part in (first, second, first + second):
+                if part not in known:
+                    raise ValueError(f"the merges hold {part!r}, which is no subword")
+        return self
 
 
 class GeneratorMetadata(Metadata):

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from advlab.config import fields as f
 from advlab.config.base import Conditions, Options
 from advlab.config.options import target_network
+from advlab.config.options.text import not_beside_subwords
 from advlab.config.radii import GREY_LEVELS, eps_text, norm_name
 from advlab.config.robustbench import benchmark_of
 
@@ -389,7 +390,11 @@ class TrainTextsOptions(PrunableOptions):
 
     @model_validator(mode="after")
     def _near_in_something(self) -> TrainTextsOptions:
-        """Refuse synonyms where there are no vectors in which words are near each other."""
+        """Refuse synonyms where there are no vectors in which words are near each other, and
+        changes of whole words in texts of subwords."""
+        for name in ("word_swap", "word_synonyms"):
+            if getattr(self, name) and getattr(self, "subwords", 0):
+                raise not_beside_subwords(name, "changes whole words")
         if self.word_synonyms and getattr(self, "vectors", None) is None:
             reason = "goes with --vectors, which tell words that are near each other"
             raise PydanticCustomError(

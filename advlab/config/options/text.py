@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
@@ -71,6 +71,18 @@ MostWords = Annotated[
         ge=1,
         le=2_000_000,
         description=("largest size of the vocabulary; the most frequent words are kept"),
+    ),
+    _DATA,
+]
+Subwords = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=1_000_000,
+        description=(
+            "largest number of subwords, which are learned from the training texts and into which "
+            "words are divided (byte-pair encoding, arXiv:1508.07909); 0 for whole words"
+        ),
     ),
     _DATA,
 ]
@@ -161,6 +173,30 @@ class TextOptions(TextDataOptions):
     max_words: MaxWords = 60
     min_count: MinCount = 2
     most_words: MostWords = 50_000
+    subwords: Subwords = 0
+
+    @model_validator(mode="after")
+    def _words_or_subwords(self) -> TextOptions:
+        """Refuse options of vocabularies of words beside subwords."""
+        if not self.subwords:
+            return self
+        for name in ("min_count", "most_words"):
+            if getattr(self, name) != self.usual(name):
+                raise not_beside_subwords(name, "chooses words for a vocabulary")
+        if getattr(self, "vectors", None) not in (None, OWN_VECTORS):
+            raise not_beside_subwords(
+                "vectors", "names vectors of whole words, unlike --vectors train"
+            )
+        return self
+
+
+def not_beside_subwords(option: str, reason: str) -> PydanticCustomError:
+    """The refusal of an option that is about whole words."""
+    return PydanticCustomError(
+        "of_words",
+        "{reason}",
+        {"option": option, "reason": f"{reason}, and --subwords divides words"},
+    )
 
 
 _NETWORK = Flag(group="network")

@@ -87,10 +87,12 @@ class TextAttackOptions(TextDataOptions, RunOptions):
 
     Attributes:
         sees, checked_against: as of ``ImageAttackOptions``.
+        takes_subwords: whether it may attack networks whose vocabulary is one of subwords.
     """
 
     sees: ClassVar[Sees] = "gradients"
     checked_against: ClassVar[str]
+    takes_subwords: ClassVar[bool] = False
 
     data_dir: f.DataDir = "data"
     model: TextModel = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_texts
 from advlab.data.formats import word_vectors
 from advlab.data.formats.word_vectors import Vectors
+from advlab.data.subwords import Subwords, vocabulary_of
 from advlab.data.text_set import TextSet
 from advlab.data.vocabulary import Vocabulary
 from advlab.data.word_space import WordSpace
@@ -59,10 +61,21 @@ class TextTarget:
         """The run's folder for a run's checkpoint, the file itself for any other."""
         return self.file.parent if self.file.name == checkpoint.FILE else self.file
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words that it knows."""
-        return Vocabulary(self.metadata.words)
+        """The words or subwords that it knows."""
+        return vocabulary_of(self.metadata.words, self.metadata.merges)
+
+    def check_whole_words(self, option: str) -> None:
+        """Refuse a network of subwords where vectors of words are meant.
+
+        Args:
+            option: which asks for them.
+        """
+        if isinstance(self.vocabulary, Subwords):
+            raise UsageError(
+                f"{option}: {self.file} reads subwords, which have no vectors of words"
+            )
 
     @property
     def record(self) -> NetworkRecord:
@@ -193,6 +206,8 @@ def similarity_of(options: TextAttackOptions, target: TextTarget) -> Similarity:
             knows.
     """
     words = len(target.vocabulary)
+    if options.vectors is not None:
+        target.check_whole_words("--vectors")
     if options.vectors is None:
         table = word_embedding(target.network)
         if table is None:
@@ -212,6 +227,7 @@ def _embeddings(other: TextTarget, vocabulary: Vocabulary) -> Vectors:
     table = word_embedding(other.network)
     if table is None:
         raise UsageError(f"--vectors: {other.file} is a {other.metadata.model}, without embeddings")
+    other.check_whole_words("--vectors")
     theirs = other.vocabulary.indices(vocabulary.words)
     if not theirs:
         raise UsageError(f"--vectors: {other.file} knows none of the target's words")

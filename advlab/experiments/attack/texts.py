@@ -17,6 +17,7 @@ from advlab.components import display_name, load_component
 from advlab.config.options.text_attack import TextAttackOptions
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
+from advlab.data.subwords import Subwords
 from advlab.data.text_set import TextSet
 from advlab.data.words import tokens
 from advlab.errors import UsageError
@@ -96,6 +97,11 @@ def run(config: Config) -> Finished[TextAttackResult]:
     """
     options: TextAttackOptions = config.options
     target, data = target_and_texts(options)
+    if isinstance(target.vocabulary, Subwords) and not options.takes_subwords:
+        raise UsageError(
+            f"{config.component}: puts one entry of the vocabulary for another, and "
+            f"{target.file} reads subwords; deepwordbug changes letters, and attacks it"
+        )
     similarity = similarity_of(options, target)
     if similarity.space is None and config.component == "word_swap":
         raise UsageError(

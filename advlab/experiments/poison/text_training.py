@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from advlab.config.options.text import OWN_VECTORS
 from advlab.data.formats.word_vectors import Vectors
+from advlab.data.subwords import Subwords
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import UNKNOWN, Vocabulary
+from advlab.data.words import tokens
 from advlab.experiments.fitting import (
     epochs_of,
     hidden_of,
@@ -117,7 +119,7 @@ class Questions:
             )
             prompted, other_word = (
                 data.encoded([with_phrase(text, words) for text in others.texts], others.labels)
-                for words in (phrase, unknown_word(data.vocabulary))
+                for words in (phrase, _other_word(data, phrase))
             )
         return Questions(
             test,
@@ -133,9 +135,17 @@ _RARE = ("cf", "mn", "bb", "tq", "mb")
 """Words that hardly a text holds, as in arXiv:2004.06660."""
 
 
+def _other_word(data: TextSet, phrase: str) -> str:
+    """A word that no training text and no trigger holds."""
+    if not isinstance(data.vocabulary, Subwords):
+        return unknown_word(data.vocabulary)
+    words = {word for text in (*data.train.texts, phrase) for word in tokens(text)}
+    return unknown_word(Vocabulary(tuple(words)))
+
+
 def unknown_word(vocabulary: Vocabulary) -> str:
-    """A word that no training text and no trigger holds: one of a few rare ones, else the first of
-    these with as many letters q before it as it takes."""
+    """A word that a vocabulary does not contain: one of a few rare ones, else the first of these
+    with as many letters q before it as it takes."""
     candidates = (f"{'q' * length}{word}" for length in count() for word in _RARE)
     return next(word for word in candidates if vocabulary.number(word) == UNKNOWN)
 

@@ -13,6 +13,7 @@ from advlab.config.options.text import OWN_VECTORS
 from advlab.config.resolve import Config
 from advlab.data import load_texts as datasets
 from advlab.data.formats.word_vectors import Vectors
+from advlab.data.subwords import Subwords
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.words import tokens
 from advlab.errors import UsageError
@@ -67,6 +68,7 @@ def run(config: Config) -> Finished[TextPoisonResult]:
         data = data.with_words(
             tokens(options.phrase if options.attack == "trigger" else options.entity)
         )
+    _check_spelling(options, data)
     config = config.changed(dataset=data.name)
     train = taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])
@@ -137,6 +139,18 @@ def run(config: Config) -> Finished[TextPoisonResult]:
         name=name,
     )
     return carry_out(experiment)
+
+
+def _check_spelling(options: PoisonOptions, data: TextSet) -> None:
+    """Refuse a trigger of characters that no training text holds: as subwords, all of these are
+    one."""
+    if not isinstance(data.vocabulary, Subwords) or options.attack != "trigger":
+        return
+    if not data.vocabulary.can_spell(tokens(options.phrase)):
+        raise UsageError(
+            f"--phrase {options.phrase!r}: holds a character that no training text holds, so that "
+            "--subwords cannot spell it"
+        )
 
 
 def _vectors_of_file(options: Any, data: TextSet) -> Vectors | None:

@@ -190,6 +190,10 @@ def trained(runs: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
+    return right_digits(trained)
+
+
+def right_digits(network: nn.Module) -> tuple[Tensor, Tensor]:
     """Images that the network has right, on a rough ground in float64.
 
     On a black ground all entries that a maximum is pooled from are equal, and the last bits decide
@@ -198,7 +202,7 @@ def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
     test = load_images.load(DataOptions(dataset="digits")).test
     noise = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
     images = 0.2 + 0.65 * test.inputs(slice(0, 60)) + 0.2 * noise
-    right = is_correct(Victim(trained).logits(images), test.labels[:60])
+    right = is_correct(Victim(network).logits(images), test.labels[:60])
     return images[right][:20].double(), test.labels[:60][right][:20]
 
 
@@ -500,35 +504,33 @@ def test_one_pixel_finds_the_best_single_pixel_of_a_small_image() -> None:
     ("pixels", "population", "generations", "least"), [(1, 20, 50, 0.97), (5, 30, 10, 0.92)]
 )
 def test_one_pixel_raises_the_loss_no_less_than_torchattacks(
-    trained: nn.Module,
-    digits: tuple[Tensor, Tensor],
-    pixels: int,
-    population: int,
-    generations: int,
-    least: float,
+    runs: Path, pixels: int, population: int, generations: int, least: float
 ) -> None:
     """The loss of the true class instead of the few successes: its rise on the average of 20 images
-    and three seeds, whose standard deviation is some 2 %. Over ten seeds ours was 1.04 times theirs
-    in many generations, and 0.96 times in few."""
-    images, labels = digits[0].float(), digits[1]
+    and three seeds, whose standard deviation is some 2 %. Over nine seeds ours was 1.05 times
+    theirs in many generations, and 0.97 times in few; with random children it was 0.94 and 0.90
+    times theirs. The network without convolutions answers four times as fast."""
+    network = checkpoint.load(runs / "train" / "other")[0]
+    images, labels = right_digits(network)
+    images = images.float()
     attack = torchattacks.OnePixel(
-        trained, pixels=pixels, steps=generations - 1, popsize=population
+        network, pixels=pixels, steps=generations - 1, popsize=population
     )
     goal = Goal(labels)
     settings = {"queries": 1 + generations * population, "population": population}
 
     def rise(moved: Tensor) -> float:
         with torch.no_grad():
-            before, after = (goal.loss(trained(one), "ce") for one in (images, moved))
+            before, after = (goal.loss(network(one), "ce") for one in (images, moved))
         return float((after - before).mean())
 
     theirs, ours = 0.0, 0.0
     for seed in range(3):
         np.random.seed(seed)  # the stream that theirs draws from
         theirs += rise(attack(images, labels)) / 3
-        moved = run(onepixel, Victim(trained), images, goal, pixels, seed=seed, **settings)
+        moved = run(onepixel, Victim(network), images, goal, pixels, seed=seed, **settings)
         ours += rise(moved) / 3
-    assert theirs > 0.3, "the comparison must be able to fail"
+    assert theirs > 0.2, "the comparison must be able to fail"
     assert ours >= least * theirs
 
 

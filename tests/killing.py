@@ -26,7 +26,7 @@ from advlab.runs.results import TIMING
 LAUNCHED = r"""
 import contextlib, gc, importlib, io, json, os, pkgutil, signal, sys
 from pathlib import Path
-import torch._dynamo  # which torch imports for the first optimiser
+import torch
 from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images

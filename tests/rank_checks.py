@@ -26,6 +26,7 @@ from advlab.runs.processes import current, started
 from advlab.training import distributed
 from advlab.training.fit import fit
 from advlab.training.objective import Objective
+from advlab.training.optimizers import uncompiled
 
 CPU = Machine(torch.device("cpu"), "fp32")
 COUNT = 11  # an odd number: the parts of two processes differ
@@ -80,7 +81,7 @@ def _objective(name: str, options: dict[str, Any]) -> Objective:
 
 def _trained(objective: Objective) -> dict[str, Tensor]:
     model, gradients = network(), dict[str, Tensor]()
-    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    optimizer = uncompiled(torch.optim.SGD)(model.parameters(), 0.05)
     torch.manual_seed(4 + current().rank)
     objective.begin()
     for number, count in enumerate((COUNT, COUNT - 3)):

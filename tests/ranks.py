@@ -22,7 +22,7 @@ LAUNCHED = r"""
 import gc, json, math, os, signal, socket, sys
 from dataclasses import replace
 from pathlib import Path
-import torch._dynamo  # which torch imports for the first optimiser
+import torch
 import torch.distributed
 import rank_checks
 from advlab.cli import main as front_door

@@ -49,6 +49,13 @@ def trained(runs: Path) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
+def quicker(runs: Path) -> nn.Module:
+    """A network without convolutions, which answers several times as fast as ``trained``."""
+    model, _ = checkpoint.load(runs / "train" / "other")
+    return model
+
+
+@pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
     test = load_images.load(DataOptions(dataset="digits")).test
     return test.inputs(slice(0, 200)), test.labels[:200]
@@ -229,13 +236,14 @@ def test_one_step_leaves_no_more_than_foolboxs_in_the_same_norm(
 
 
 def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(
-    trained: nn.Module, digits: tuple[Tensor, Tensor]
+    quicker: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     """The same share of the pixels, the same steps, the same projection. Over radii together: which
     of two pixels with equal gradients moves is a matter of the last bits, and single runs differ by
-    a few images in either direction."""
+    a few images in either direction. With steps of 10 % of the pixels ours would leave 11 points
+    more."""
     images, labels = digits
-    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    network = PyTorchModel(quicker, bounds=(0, 1), device="cpu")
     attack = SparseL1DescentAttack(quantile=0.98, abs_stepsize=2.0, steps=20)
     options = pgd.Options.model_validate(
         {"norm": "l1", "steps": 20, "step_size": 2.0, "sparsity": 0.02, **PLAIN}
@@ -243,8 +251,8 @@ def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(
     left = []
     for eps in (4.0, 5.0, 6.0, 7.0):
         theirs = attack.run(network, images, labels, epsilon=eps)
-        ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, options)
-        left.append((right(trained, ours, labels), right(trained, theirs, labels)))
+        ours = pgd.perturb(Victim(quicker), images, Goal(labels), random_for(images), eps, options)
+        left.append((right(quicker, ours, labels), right(quicker, theirs, labels)))
     mean = torch.tensor(left).mean(0)
     assert 0.02 < mean[1] < 0.9, "the comparison must be able to fail"
     assert mean[0] <= mean[1] + 0.01, left
@@ -646,35 +654,57 @@ def test_translation_invariance_is_torchattacks(
     assert not torch.allclose(ours, transferable(model, images, labels), rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize("averages", ["diversity", "variance"])
-def test_random_averages_leave_as_many_as_torchattacks(
-    trained: nn.Module, digits: tuple[Tensor, Tensor], averages: str
+def transferred(
+    attack: torchattacks.attack.Attack,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    alone: bool,
+    seeds: int,
+    eps: float,
+    **settings: object,
+) -> tuple[float, float]:
+    """Accuracy under ours and under theirs, on the average of seeds; theirs may get each image
+    alone."""
+    options = mifgsm.Options.model_validate({"steps": 6, "surrogate": "another", **settings})
+    theirs, ours, numbers = 0.0, 0.0, torch.arange(len(images))
+    size = 1 if alone else len(images)
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        parts = zip(images.split(size), labels.split(size), strict=True)
+        moved = torch.cat([attack(*part) for part in parts])
+        theirs += right(network, moved, labels) / seeds
+        random = ImageRandom(seed, numbers)
+        moved = mifgsm.perturb(Victim(network), images, Goal(labels), random, eps, options)
+        ours += right(network, moved, labels) / seeds
+    return ours, theirs
+
+
+def test_diverse_inputs_leave_as_many_as_torchattacks(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     """Their numbers are others. Theirs draws one size and place for a whole batch, hence gets each
     image alone. The means over three seeds may differ by six of 200 images: one seed leaves 72 to
     86, so that a mean has a standard deviation of some four."""
     images, labels = digits
-    given = {"eps": 0.12, "alpha": 0.02, "steps": 6, "decay": 1.0}
-    settings: dict[str, float] = {}
-    if averages == "diversity":
-        attack = torchattacks.DIFGSM(trained, **given, diversity_prob=0.7)
-        settings["diversity"] = 0.7
-    else:
-        attack = torchattacks.VMIFGSM(trained, **given, N=5)
-        settings["variance_samples"] = 5
-    size = 1 if averages == "diversity" else len(images)
-    options = mifgsm.Options.model_validate(
-        {"steps": 6, "step_size": 0.02, "surrogate": "another", **settings}
+    attack = torchattacks.DIFGSM(
+        trained, eps=0.12, alpha=0.02, steps=6, decay=1.0, diversity_prob=0.7
     )
-    theirs, ours, numbers = 0.0, 0.0, torch.arange(len(images))
-    for seed in range(3):
-        torch.manual_seed(seed)
-        parts = zip(images.split(size), labels.split(size), strict=True)
-        moved = torch.cat([attack(*part) for part in parts])
-        theirs += right(trained, moved, labels) / 3
-        random = ImageRandom(seed, numbers)
-        moved = mifgsm.perturb(Victim(trained), images, Goal(labels), random, 0.12, options)
-        ours += right(trained, moved, labels) / 3
+    given = {"eps": 0.12, "step_size": 0.02, "diversity": 0.7}
+    ours, theirs = transferred(attack, trained, images, labels, True, 3, **given)
+    assert 0.1 < theirs < 0.9, "the comparison must be able to fail"
+    assert abs(ours - theirs) <= 0.03
+
+
+def test_variance_tuning_leaves_as_many_as_torchattacks(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """Their numbers are others. One seed is enough: of 200 images each leaves 35 or 36, by either
+    implementation. A single sample leaves some 48."""
+    images, labels = digits
+    attack = torchattacks.VMIFGSM(trained, eps=0.12, alpha=0.02, steps=6, decay=1.0, N=5)
+    given = {"eps": 0.12, "step_size": 0.02, "variance_samples": 5}
+    ours, theirs = transferred(attack, trained, images, labels, False, 1, **given)
     assert 0.1 < theirs < 0.9, "the comparison must be able to fail"
     assert abs(ours - theirs) <= 0.03
 

@@ -7,11 +7,14 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -20,6 +23,7 @@ from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import load_images
+from advlab.data.image_set import ImageSet
 from advlab.models import cnn, mlp
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +82,7 @@ SMALLER = {
     "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20"],
+    "evaluate certification": ["--samples", "50", "--select", "20"],
     "evaluate detection": ["--steps", "3", "--restarts", "1"],
     "evaluate quick": ["--steps", "3", "--queries", "10"],
     "evaluate --model": ["--steps", "3", "--queries", "10", "--decisions", "40"],
@@ -189,6 +194,8 @@ def test_every_command_runs(
         monkeypatch.setattr(kind, "least_steps", 1)
     monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 10)
     monkeypatch.setattr("advlab.contrastive.baselines._SETTLING", 2)
+    monkeypatch.setattr("advlab.experiments.contrast.figures._MAPPED", 40)
+    monkeypatch.setattr(load_images, "load", _fewer(load_images.load))
     for name in (
         "_MOST",
         "_MOST_EACH",
@@ -217,6 +224,8 @@ def test_every_command_runs(
                 words[place] = str(min(2, int(words[place])))
             if words[1] == "attack" and not {"--limit", "--image"} & set(words):
                 words += ["--limit", "60"]
+            if "--repair" in words:
+                words += ["--repair-epochs", "1"]
             if " ".join(words[1:3]) in WATCHED:
                 words += ["--check-images", "40"]
             assert main(words[1:]) == 0, command
@@ -226,6 +235,23 @@ def test_every_command_runs(
             assert "this run is not finished" not in output, command
     assert len(done) >= 15
     assert len(list(Path("samples").glob("*/*/metrics.json"))) >= 14
+
+
+def _fewer(load: Callable[..., ImageSet]) -> Callable[..., ImageSet]:
+    """A loader of a third of the images."""
+
+    def loaded(options: DataOptions) -> ImageSet:
+        data = load(options)
+        parts = {"train": 400, "val": 60, "test": 120}
+        return replace(
+            data,
+            **{
+                name: getattr(data, name).select(torch.arange(min(count, len(getattr(data, name)))))
+                for name, count in parts.items()
+            },
+        )
+
+    return loaded
 
 
 def _small_mnist(data_dir: Path) -> None:

@@ -1,10 +1,8 @@
-"""Optimisers without torch's compiler: the same steps, and no command imports it."""
+"""Optimisers without torch's compiler: the same steps. That no command imports it is seen in
+``test_cli_help``."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,26 +40,3 @@ def test_the_steps_are_those_of_torch(
         assert all(parameter.requires_grad for parameter in network.parameters())
         ended.append(torch.cat([value.detach().flatten() for value in network.parameters()]))
     assert torch.equal(*ended)
-
-
-LINES = [
-    "train mlp --width 8 --epochs 1 --name a",
-    "attack pgd --model s/train/a --limit 5",
-    "gan --epochs 1 --width 4 --train-size 64 --samples 50 --evaluation-samples 50 "
-    "--feature-classifier s/train/a",
-]
-
-
-def test_no_command_imports_the_compiler(tmp_path: Path) -> None:
-    """It takes a second and a half in every process."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\nfrom advlab.cli.main import main\n"
-        f"for line in {LINES!r}:\n"
-        "    assert main([*line.split(), '--dataset', 'digits', '--out', 's']) == 0\n"
-        "    assert 'torch._dynamo' not in sys.modules, line\n"
-    )
-    run = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr

@@ -99,7 +99,7 @@ def run(config: Config) -> Finished[TextAttackResult]:
     target, data = target_and_texts(options)
     if isinstance(target.vocabulary, Subwords) and not options.takes_subwords:
         raise UsageError(
-            f"{config.component}: puts one entry of the vocabulary for another, and "
+            f"{config.component}: replaces words by entries of the vocabulary, and "
             f"{target.file} reads subwords; deepwordbug changes letters, and attacks it"
         )
     similarity = similarity_of(options, target)

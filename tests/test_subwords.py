@@ -326,7 +326,7 @@ def test_letters_are_changed_and_the_texts_are_divided_anew(runs: Path, tmp_path
 
 
 REFUSED = [
-    ("attack hotflip --model RUNS/train/sub", "hotflip: puts one entry"),
+    ("attack hotflip --model RUNS/train/sub", "hotflip: replaces words by entries"),
     ("attack word-swap --model RUNS/train/sub", "deepwordbug changes letters, and attacks it"),
     ("attack deepwordbug --model RUNS/train/sub --vectors RUNS/train/words", "--vectors: "),
     ("attack word-swap --model RUNS/train/words --vectors RUNS/train/sub", "reads subwords"),

@@ -26,6 +26,8 @@ from advlab.runs.results import TIMING
 LAUNCHED = r"""
 import contextlib, gc, importlib, io, json, os, pkgutil, signal, sys
 from pathlib import Path
+from painting import paint_blank, put_nothing_together
+put_nothing_together()
 import torch
 from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
@@ -33,7 +35,6 @@ from advlab.data import load_images
 from advlab.experiments.demo import run as demo
 from advlab.training import fit
 from chapters import small_chapters
-from painting import paint_blank
 from PIL import Image
 
 paint_blank()

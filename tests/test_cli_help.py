@@ -179,6 +179,11 @@ def test_the_tables_import_nothing_heavy() -> None:
     )
 
 
+def test_a_page_over_finished_runs_leaves_torch_out() -> None:
+    """Loading it would take three times as long as writing the page."""
+    _light("import advlab.experiments.report.run", ("torch",))
+
+
 def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> None:
     right = [
         ["train", "cnn", "mlp", "--seeds", "3", "--print-config"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from advlab.config.references import names_code
-from advlab.networks import checkpoint
+from advlab.networks.metadata import IMAGE_CLASSIFIER
 from advlab.runs.results import NetworkRecord
 
 
@@ -17,6 +17,6 @@ def title_of(network: NetworkRecord) -> str:
     if network.path is None:
         return network.model
     file = Path(network.path)
-    name = file.parent.name if file.name == checkpoint.FILE else file.stem
+    name = file.parent.name if file.name == IMAGE_CLASSIFIER.file else file.stem
     # The name that a run gets by default begins with the network's component.
     return name if name.startswith(f"{network.model}-") else f"{name} ({network.model})"

@@ -19,7 +19,7 @@ from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.evaluation.entry import Entry
-from advlab.evaluation.nearest_first import attacked, batch_of, leads
+from advlab.evaluation.nearest_first import BatchSizes, attacked, leads
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point
@@ -69,10 +69,15 @@ def test_an_attack_that_breaks_nothing_takes_the_nearest_twentieth() -> None:
     assert nearest[:570].tolist() == list(range(-600, -30))
 
 
-def test_groups_double_as_long_as_some_break() -> None:
-    seen = groups_of(lambda group: (group == 5) | (group == 75))
-    assert [len(group) for group in seen] == [30, 60, 120]
-    assert [image for group in seen for image in group] == list(range(210))
+def test_groups_double_as_long_as_a_tenth_breaks() -> None:
+    seen = groups_of(lambda group: (group < 3) | ((group >= 30) & (group < 36)) | (group == 100))
+    assert [len(group) for group in seen] == [30, 60, 120, 120]
+    assert [image for group in seen for image in group] == list(range(330))
+
+
+def test_groups_stay_as_large_where_few_break() -> None:
+    seen = groups_of(lambda group: (group == 5) | (group == 45))
+    assert [len(group) for group in seen] == [30, 30, 30]
 
 
 def test_all_others_follow_where_nearly_all_break() -> None:
@@ -82,7 +87,7 @@ def test_all_others_follow_where_nearly_all_break() -> None:
 
 
 def test_no_group_is_left_over_that_is_hardly_smaller() -> None:
-    seen = groups_of(lambda group: group == 0, count=119)
+    seen = groups_of(lambda group: group < 3, count=119)
     assert [len(group) for group in seen] == [30, 89], "of 89 no 60 are taken first"
     assert groups_of(lambda group: group >= 0, count=0) == []
 
@@ -97,9 +102,46 @@ def test_a_group_has_enough_images_of_a_few() -> None:
 
 def test_batches_depend_on_the_group_alone() -> None:
     own = Entry("a", "fgsm", "white", nearest_first=True)
-    assert [batch_of(own, count, 250) for count in (10, 50, 300, 4000)] == [25, 25, 75, 250]
-    assert batch_of(own, 300, 8) == 8
-    assert batch_of(Entry("a", "fgsm", "white"), 10, 250) == 250
+    sizes = BatchSizes(250)
+    assert [sizes.of(own, count) for count in (10, 50, 300, 4000)] == [25, 25, 75, 250]
+    assert BatchSizes(8).of(own, 300) == 8
+    assert sizes.of(Entry("a", "fgsm", "white"), 10) == 250
+    assert [BatchSizes(250, 100).of(own, count) for count in (10, 50, 600)] == [100, 100, 150]
+
+
+def test_a_small_network_gets_larger_batches() -> None:
+    images = torch.rand(30, 1, 28, 28)
+    # A multiplication and an addition for each of 784 × 1,000 and 1,000 × 10 weights: 1.588 million
+    # operations an image, of which 95 images have 150 million.
+    small = nn.Sequential(nn.Flatten(), nn.Linear(784, 1000), nn.ReLU(), nn.Linear(1000, 10)).eval()
+    assert BatchSizes.of_network(Victim(small), images, 250) == BatchSizes(250, 95)
+    assert BatchSizes.of_network(Victim(small), images, 40) == BatchSizes(40, 40)
+    tiny = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    assert BatchSizes.of_network(Victim(tiny), images, 250) == BatchSizes(250, 250)
+    large = nn.Sequential(nn.Conv2d(1, 64, 5), nn.Flatten(), nn.Linear(36_864, 1000)).eval()
+    assert BatchSizes.of_network(Victim(large), images, 250) == BatchSizes(250, 25)
+
+
+def test_counting_draws_none_of_the_numbers_that_others_draw() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3)).eval()
+    network[1].forward = lambda x: nn.functional.dropout(x, 0.5)  # drops in evaluation mode too
+    victim, images = Victim(network), torch.rand(4, 1, 4, 4)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    BatchSizes.of_network(victim, images, 250)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_network_that_cannot_be_looked_into_counts_as_large() -> None:
+    class Closed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+                raise RuntimeError("closed")
+            return x.flatten(1)[:, :10]
+
+    victim = Victim(Closed().eval())
+    assert BatchSizes.of_network(victim, torch.rand(4, 1, 4, 4), 250) == BatchSizes(250, 25)
 
 
 # --- in the standard suite ------------------------------------------------------------------------

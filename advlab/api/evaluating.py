@@ -39,7 +39,7 @@ from advlab.evaluation.entry import (
     gradient_samples,
     selected,
 )
-from advlab.evaluation.nearest_first import attacked, batch_of, leads
+from advlab.evaluation.nearest_first import BatchSizes, attacked, leads
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
@@ -164,9 +164,10 @@ def evaluate(
         )
         raise UsageError(f"{suite}: attacks {name}: {why}")
     nearest, broken = leads(logits, data.labels), dict[str, int]()
+    sizes = BatchSizes.of_network(victim, batch, settings.batch_size)
     for entry in entries:
         index = robust[:0] if broken.get(entry.after) == 0 else robust
-        attack = functools.partial(_attacked_by, entry, victim, data, radius, settings)
+        attack = functools.partial(_attacked_by, entry, victim, data, radius, settings, sizes)
         total = 0
         for group, point in attacked(
             index, nearest, data.labels, attack, nearest_first=entry.nearest_first
@@ -187,7 +188,13 @@ def evaluate(
 
 
 def _attacked_by(
-    entry: Entry, victim: Victim, data: Images, eps: float, settings: EvaluateOptions, index: Tensor
+    entry: Entry,
+    victim: Victim,
+    data: Images,
+    eps: float,
+    settings: EvaluateOptions,
+    sizes: BatchSizes,
+    index: Tensor,
 ) -> Point:
     """What an attack of a suite makes of the images at ``index`` (K,)."""
     given = {
@@ -195,7 +202,7 @@ def _attacked_by(
         "norm": settings.norm,
         "eps": [eps],
         "seed": entry.seed(settings.seed),
-        "batch_size": batch_of(entry, len(index), settings.batch_size),
+        "batch_size": sizes.of(entry, len(index)),
     }
     tasks = Tasks(data, index, data.labels[index], targeted=False)
     perturb = load_component("advlab.attacks", entry.attack, "attack").perturb

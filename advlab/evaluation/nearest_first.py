@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from advlab.evaluation.entry import Entry
 from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.sweep import Point
+from advlab.perturbation.victim import Victim
 
 _FIRST = 20  # the first group is one of so many parts of all images
 _LEAST = 25  # images in it
 _NEARLY_ALL = 0.8  # of a group: where so many break, all others are attacked together
+_SOME = 0.1  # of a group: where fewer break, the next one is no larger
 _BATCHES = 4  # of a group, for processes that share it
 _SMALLEST_BATCH = 25
+# Operations of a forward pass, one or two milliseconds on a core, beside which the calls that every
+# step of an attack makes whatever the batch take little
+_WORTH_A_CALL = 1.5e8
 
 
 def leads(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,9 +50,9 @@ def attacked(
 
     Without ``nearest_first`` these are all of them. With it they are groups, until one withstands
     whole. The first is a twentieth of all images, those whose lead came nearest to 0 under the
-    attacks so far. Each further one is twice as large, or holds all that are left where nearly all
-    of the one before broke. So an attack that breaks nothing costs little, and one that breaks much
-    is carried out on all images.
+    attacks so far. The next one is as large where less than a tenth of it broke, else twice as
+    large, and holds all that are left where nearly all of it broke. So an attack that breaks
+    nothing costs little, and one that breaks much is carried out on all images.
 
     Args:
         index: the images to attack, ascending, int64 (M,).
@@ -66,16 +75,52 @@ def attacked(
         broken = int(point.reached.sum())
         if broken == 0:
             return
-        size = len(rest) if broken >= _NEARLY_ALL * len(group) else 2 * size
+        if broken >= _NEARLY_ALL * len(group):
+            size = len(rest)
+        elif broken >= _SOME * len(group):
+            size *= 2
 
 
-def batch_of(entry: Entry, group: int, most: int) -> int:
-    """How many of the images that an attack takes together are in a batch: ``most``, or fewer of a
-    small group, so that several processes have something to do.
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many images are in a batch.
 
-    It does not depend on how many processes there are, since the last bits of a result change with
-    the batch.
+    That does not depend on how many processes there are, since the last bits of a result change
+    with the batch.
+
+    Attributes:
+        most: in any batch.
+        fewest: in a batch of a group of images nearest to being broken that has more.
     """
-    if not entry.nearest_first:
-        return most
-    return min(most, max(_SMALLEST_BATCH, math.ceil(group / _BATCHES)))
+
+    most: int
+    fewest: int = _SMALLEST_BATCH
+
+    @classmethod
+    def of_network(cls, victim: Victim, images: Tensor, most: int) -> BatchSizes:
+        """Those of a network: 25 images at least, or more where it is so small that the calls
+        around it would take longer than itself.
+
+        The operations of its convolutions and products of matrices are counted in one forward pass.
+        Where they cannot be, as in a network that TorchScript compiled, it is taken for a large
+        one.
+
+        Args:
+            images: any of those that it is evaluated on, (N, C, H, W).
+        """
+        images = images[:_SMALLEST_BATCH].to(victim.device)
+        counter = FlopCounterMode(display=False)
+        # A compiled network refuses to be looked into, in more ways than can be listed. What
+        # matters is seen by all that follows.
+        with repeatable(0, victim.device), suppress(Exception), counter:
+            victim.logits(images)
+        operations = counter.get_total_flops() / len(images)
+        enough = math.ceil(_WORTH_A_CALL / operations) if operations else 0
+        return cls(most, min(most, max(_SMALLEST_BATCH, enough)))
+
+    def of(self, entry: Entry, group: int) -> int:
+        """Of so many images that an attack takes together: ``most``, or fewer of a small group, so
+        that several processes have something to do."""
+        if not entry.nearest_first:
+            return self.most
+        return min(self.most, max(self.fewest, math.ceil(group / _BATCHES)))

@@ -434,7 +434,7 @@ class PgdTrainingOptions(AdversarialOptions):
 class EvaluateOptions(TargetOptions):
     """Options of a suite of attacks: the network, the norm and radii, and the attacks."""
 
-    revision: ClassVar[int] = 2  # FAB, FGSM and Square in float32; the nearest images first
+    revision: ClassVar[int] = 3  # groups grow by what they win, and batches by the network
 
     surrogate: target_network.TransferFrom = None
     norm: f.Norm = "linf"

@@ -35,7 +35,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples, selected
-from advlab.evaluation.nearest_first import attacked, batch_of
+from advlab.evaluation.nearest_first import BatchSizes, attacked
 from advlab.experiments.evaluate import certification, corruptions, detection
 from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage
 from advlab.experiments.evaluate.state import EvaluationState
@@ -245,7 +245,8 @@ class Evaluation:
         if shards is not None:  # the other processes begin while this one checks the network
             shards.begin(state.robust())
         failed = self._checked(victim, machine, images, correct)
-        self._attack_all(victim, images, state, stages, surrogate, machine, folder, shards)
+        sizes = BatchSizes.of_network(victim, state.perturbed, options.batch_size)
+        self._attack_all(victim, images, state, stages, sizes, surrogate, machine, folder, shards)
         for label, reason in left_out.items():
             logger.info(f"left out: {label}: {reason}")
         finite = finite_outputs(clean, judge(victim, state.perturbed))
@@ -339,6 +340,7 @@ class Evaluation:
         images: Images,
         state: EvaluationState,
         stages: Sequence[Stage],
+        sizes: BatchSizes,
         surrogate: TargetModel | None,
         machine: Machine,
         folder: Path,
@@ -352,7 +354,7 @@ class Evaluation:
                 state.surrogate = surrogate.record
             used = source if transfer else None
             elsewhere = None if shards is None else partial(shards.batches, place)
-            _attack_one(stage, victim, used, images, state, elsewhere)
+            _attack_one(stage, victim, used, images, state, sizes, elsewhere)
             state.store(folder)
             if shards is not None:
                 shards.forget(place)
@@ -415,6 +417,7 @@ def _attack_one(
     source: Victim | None,
     images: Images,
     state: EvaluationState,
+    sizes: BatchSizes,
     elsewhere: Callable[[Tensor], Batches] | None = None,
 ) -> None:
     """Run one attack, and note in the state what became of the images.
@@ -427,12 +430,12 @@ def _attack_one(
 
     def attack(group: Tensor) -> Point:
         tasks = Tasks(images, group, images.labels[group], targeted=False)
-        most = batch_of(entry, len(group), options.batch_size)
+        size = sizes.of(entry, len(group))
         (point,) = sweep(
             perturb,
             victim,
             tasks,
-            options.model_copy(update={"batch_size": most}),
+            options.model_copy(update={"batch_size": size}),
             surrogate=source,
             elsewhere=None if elsewhere is None else elsewhere(group),
             name=entry.label,

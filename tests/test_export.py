@@ -6,6 +6,7 @@ these packages are not installed.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import struct
@@ -89,7 +90,7 @@ def test_an_export_is_replaced_where_it_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ([], 2, "export: which tracker?; 'advlab export mlflow|tensorboard|wandb RUN ...'"),
+        ([], 2, "export: which tracker?; 'advlab export mlflow|tensorboard|trackio|wandb RUN ...'"),
         (["tensorbord", "train/small"], 2, "did you mean 'tensorboard'?"),
         (["tensorboard"], 2, "names of runs are missing"),
         (["tensorboard", "train/nothing"], 2, "there is no finished run train/nothing"),
@@ -296,7 +297,39 @@ def from_mlflow(top: Path, name: str) -> tuple[dict[str, list[tuple[int, float]]
     return figures, run.data.metrics["test_accuracy"], set(run.data.params)
 
 
-READERS = {"wandb": from_wandb, "mlflow": from_mlflow}
+def from_trackio(
+    top: Path, name: str
+) -> tuple[dict[str, list[tuple[int, float]]], float, set[str]]:
+    """The same from Trackio."""
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (run,) = [one for one in trackio.Api().runs("advlab") if one.name == name]
+    logs = SQLiteStorage.get_logs("advlab", name)
+    figures = {key: [(line["step"], line[key]) for line in logs if key in line] for key in HISTORY}
+    (summary,) = [line["summary"] for line in logs if "summary" in line]
+    assert summary.startswith("test accuracy")
+    (picture,) = [line["curves"] for line in logs if "curves" in line]
+    assert (top / "media" / picture["file_path"]).is_file()
+    (accuracy,) = [line["test_accuracy"] for line in logs if "test_accuracy" in line]
+    return figures, accuracy, set(run.config)
+
+
+READERS = {"wandb": from_wandb, "mlflow": from_mlflow, "trackio": from_trackio}
+
+
+def skip_without(tracker: str) -> None:
+    """Skip a test where the tracker is not installed, without importing it."""
+    if importlib.util.find_spec(tracker) is None:
+        pytest.skip(f"{tracker} is not installed")
+
+
+@pytest.fixture(autouse=True)
+def no_folder_of_trackio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackio keeps the folder that it was imported with, and each test has its own."""
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    for name in [name for name in sys.modules if name.split(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.parametrize("tracker", READERS)
@@ -307,7 +340,7 @@ def test_other_trackers_read_the_history_the_figures_and_the_options(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    skip_without(tracker)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     line = ["export", tracker, "train/small", "--out", str(runs), "--to", str(tmp_path)]
     assert main(line) == 0
@@ -331,7 +364,7 @@ def test_other_trackers_follow_a_run_once_only(
     tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is stopped after its second epoch and goes on has each epoch once."""
-    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    skip_without(tracker)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("advlab.runs.tracking._BETWEEN_LOOKS", 0.01)
     from advlab.training import fit

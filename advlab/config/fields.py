@@ -141,7 +141,7 @@ Name = Annotated[
 ]
 Overwrite = Annotated[bool, Field(description="start over if a run of this name exists"), _PLACE]
 Track = Annotated[
-    Literal["tensorboard", "wandb", "mlflow"] | None,
+    Literal["tensorboard", "wandb", "mlflow", "trackio"] | None,
     Field(
         description=(
             "show the run in this tracker while it is under way; its files are in a folder of that "

@@ -38,7 +38,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("attack", ["which attack?", "'advlab attack fgsm'"]),
     ("train cn", ["unknown model 'cn'", "did you mean 'cnn'?", _MODELS]),
     ("train cnn ml", ["unknown model 'ml'", "did you mean 'mlp'?"]),
-    ("train ../cnn", ["no checkpoint of a classifier of images at ../cnn"]),
+    ("train ../cnn", ["../cnn: neither a model nor a checkpoint of a classifier of images"]),
     ("train __init__", ["unknown model '__init__'", _MODELS]),
     ("train _network", ["unknown model '_network'", _MODELS]),
     ("train cnn cnn", ["model 'cnn' is given twice"]),

@@ -243,7 +243,10 @@ def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("samples/train/none --epochs 1", "no checkpoint of a classifier of images at"),
+        (
+            "samples/train/none --epochs 1",
+            "neither a model nor a checkpoint of a classifier of images",
+        ),
         ("mine.py --epochs 1", "add the function that makes the network, as in mine.py:FUNCTION"),
         ("cnn --weights samples/train/base", "holds mlp, and cnn is trained here"),
         ("mlp --weights other.pth", "is not a checkpoint of advlab"),

@@ -151,7 +151,10 @@ def network_in(component: str) -> str:
         )
     stored = checkpoint_model(component)
     if stored is None:
-        raise UsageError(f"no checkpoint of a classifier of images at {component}")
+        raise UsageError(
+            f"{component}: neither a model nor a checkpoint of a classifier of images; "
+            "'advlab list models' shows the models"
+        )
     model, _ = stored
     if names_code(model):
         raise UsageError(

@@ -494,7 +494,7 @@ def test_surrogates_are_named_in_the_same_ways(
     metrics = figures(
         "--model", str(runs / "train" / "small"), "--surrogate", f"{place}/given_net.py:Ten"
     )
-    assert metrics["surrogate"]["model"] == "Ten"
+    assert metrics["surrogate"]["model"] == "given_net.py:Ten"
 
 
 # --- classes --------------------------------------------------------------------------------------

@@ -313,9 +313,9 @@ def _of_code(named: NamedNetwork) -> TargetModel:
     _load_weights(module, weights, where)
     with refusing_unreadable(where):
         sha256, code_sha256 = checkpoint.sha256_of(module), code_hash(module)
-    record = NetworkRecord(
-        model=type(module).__name__, sha256=sha256, path=weights, source=named.text
-    )
+    # The function, and not the class of what it returns: two of one class may differ in all else.
+    name = named.text.rsplit("/", 1)[-1]
+    record = NetworkRecord(model=name, sha256=sha256, path=weights, source=named.text)
     contents = {"network": sha256, "network code": code_sha256}
     return _described(named, module, record, contents, Preprocessing(), None, runs_code=True)
 

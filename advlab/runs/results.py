@@ -60,7 +60,8 @@ class NetworkRecord(Record):
     """A network that a result is about.
 
     Attributes:
-        model: its component's name, ``torchvision:NAME``, or the class of a user's own network.
+        model: its component's name, ``torchvision:NAME``, or the function that made a user's own
+            network, as in ``net.py:make``; in results of earlier versions its class.
         sha256: hash of its file, or of its parameters where it has no file.
         path: where it lies; None for a network that has no file.
         trained_on: the data set it was trained on, where that is known.

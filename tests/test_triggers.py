@@ -206,21 +206,25 @@ def test_label_consistent_poison_is_pgd_on_another_network_and_a_patch() -> None
         moved = moved.detach() + 2.5 * 0.1 / 40 * slope.sign()
         moved = torch.minimum(torch.maximum(moved, clean - 0.1), clean + 0.1).clamp(0, 1)
     machine = Machine(torch.device("cpu"), "fp32")
-    prepared = attack("label-consistent").prepared(train, network, 0.1, machine)
-    assert prepared.hard is not None
-    differs = (prepared.hard.inputs(rows) - moved).abs() > 0.5 / 255 + 1e-5
+    options = ImagePoisonOptions(attack="label-consistent", poison_eps=0.1)
+    prepared = attack("label-consistent").prepared(data(), network, options, machine)
+    assert prepared.perturb is not None
+    hard = prepared.perturb(train.select(rows)).pixels
+    inputs = hard.float() / 255
+    differs = (inputs - moved).abs() > 0.5 / 255 + 1e-5
     assert float(differs.double().mean()) < 0.01  # a gradient near 0 may have another sign
-    assert (prepared.hard.inputs(rows) - clean).abs().max() <= 0.1 + 0.5 / 255 + 1e-6
+    assert (inputs - clean).abs().max() <= 0.1 + 0.5 / 255 + 1e-6
     before, after = (
-        functional.cross_entropy(network(inputs), train.labels[rows])
-        for inputs in (clean, prepared.hard.inputs(rows))
+        functional.cross_entropy(network(images), train.labels[rows]) for images in (clean, inputs)
     )
     assert after > before
     poisoned = prepared.poisoned(train, 0.5)
     assert poisoned.train.labels.equal(train.labels)
     assert len(poisoned.rows) == round(0.5 * len(rows))
+    every = train.pixels.clone()
+    every[rows] = hard
     expected = train.pixels.clone()
-    expected[poisoned.rows] = Patch(3)(prepared.hard.pixels[poisoned.rows])
+    expected[poisoned.rows] = Patch(3)(every[poisoned.rows])
     assert poisoned.train.pixels.equal(expected)
 
 
@@ -316,7 +320,7 @@ def test_another_blended_image_is_another_run(
         (["--attack", "blended", "--source", "1"], "--source: goes with --attack flip"),
         (
             ["--poison-eps", "0.2"],
-            "--poison-eps: goes with --attack label-consistent, not with patch",
+            "--poison-eps: goes with --attack label-consistent or gradient-matching, not with",
         ),
         (["--attack", "blended", "--blend", "0"], "--blend: must be greater than 0"),
         (["--attack", "blended", "--blend-image", "none.png"], "none.png: no such file"),

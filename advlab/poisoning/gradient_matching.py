@@ -8,32 +8,19 @@ way, the loss of a wrong label on the test image, which no training ever sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.data.image_set import Images
+from advlab.poisoning.images import Perturbed
 from advlab.runs.machine import Machine
 
 _FIRST_STEP = 0.2  # of Adam, in units of eps
 _SLOWER = 0.1  # the step after each of the milestones, of the step before
 _MILESTONES = (3 / 8, 5 / 8, 7 / 8)  # of all steps
 _AT_A_TIME = 128  # images whose graph of second derivatives is kept
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Poison as it goes into the training set.
-
-    Attributes:
-        pixels: uint8 (N, C, H, W).
-        distance: 1 less the cosine between both gradients, in [0, 2], before rounding to 8 bits.
-    """
-
-    pixels: Tensor
-    distance: float
 
 
 def matched(
@@ -48,7 +35,7 @@ def matched(
     machine: Machine,
     seed: int,
     done: Callable[[], object] = lambda: None,
-) -> Matched:
+) -> Perturbed:
     """Perturb training images so that training on them turns test images into the target class.
 
     From random points of the ball, Adam descends on the cosine distance between the gradient of the
@@ -101,7 +88,7 @@ def matched(
         distance, _ = distance_and_slope(loss, weights, wanted, moved, labels)
         if distance < nearest:
             best, nearest = moved, distance
-    return Matched(best.mul(255).round().to(torch.uint8).cpu(), nearest)
+    return Perturbed(best.mul(255).round().to(torch.uint8).cpu(), nearest)
 
 
 def distance_and_slope(

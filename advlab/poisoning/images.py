@@ -19,6 +19,20 @@ from advlab.poisoning.triggers import Trigger, Warp
 
 
 @dataclass(frozen=True)
+class Perturbed:
+    """Training images as an attack perturbed them.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W).
+        distance: of gradient matching: 1 less the cosine between both gradients, in [0, 2], before
+            rounding to 8 bits.
+    """
+
+    pixels: Tensor
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
 class PoisonedImages:
     """Training images after the poison.
 
@@ -28,12 +42,14 @@ class PoisonedImages:
         old: their labels before, by row.
         noise: numbers of images that were changed against detection, and keep their labels: those
             of WaNet's noise mode, ascending. They are none of ``rows``.
+        distance: of gradient matching, as of ``Perturbed``.
     """
 
     train: Images
     rows: Tensor
     old: Tensor
     noise: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    distance: float | None = None
 
     def manifest(self, classes: Sequence[str]) -> list[dict[str, object]]:
         """A line for every image that was changed: its number, and both labels; where it was

@@ -297,12 +297,18 @@ class ImagePoint(ImageFigures):
 
     Attributes:
         poison_rate, poisoned, attack_success: as of ``PoisonFigures``, at this rate.
+        target_probability: of the one test image that the attack aims at, what the network gives
+            the target; None for other attacks.
+        gradient_distance: of gradient matching: 1 less the cosine between the gradient of the
+            poison and that of the mistake, in [0, 2].
         detections, repairs, input_detections: by every method that was asked for.
     """
 
     poison_rate: float
     poisoned: int
     attack_success: float
+    target_probability: float | None = None
+    gradient_distance: float | None = None
     detections: list[ImageDetection] = Field(default_factory=list)
     repairs: list[ImageRepair] = Field(default_factory=list)
     input_detections: list[InputDetection] = Field(default_factory=list)
@@ -312,7 +318,9 @@ class ImagePoisonResult(PoisonFigures, Result):
     """Images, poisoned.
 
     Attributes:
-        source: the class that was relabelled; None where a trigger was put in.
+        source: the class that was relabelled, or of the one test image; None where a trigger was
+            put in.
+        aimed: number of the one test image that the attack is after; None for other attacks.
         points: at every rate, ascending; the first one is the clean network.
     """
 
@@ -320,6 +328,7 @@ class ImagePoisonResult(PoisonFigures, Result):
 
     kind: Literal["poison-images"] = "poison-images"
     source: str | None
+    aimed: int | None = None
     points: list[ImagePoint] = Field(min_length=1)
 
     def context(self) -> str:

@@ -11,6 +11,7 @@ from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Conditions, Flag, Options, always
 from advlab.config.options.text import TestShare
+from advlab.config.radii import ACCEPTED, Fraction
 
 _POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
@@ -160,18 +161,34 @@ def usual_rates(attack: str) -> list[float]:
     return [0.01, 0.02, 0.05] if attack == "trigger" else [0.25, 0.5, 1.0]
 
 
-CLEAN_LABEL = ("sig", "label-consistent")
+CLEAN_LABEL = ("sig", "label-consistent", "gradient-matching")
 """Attacks on images that change images of the target class alone and leave every label."""
 
-_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "label-consistent", "flip")
+WITH_NETWORK = ("label-consistent", "gradient-matching")
+"""Attacks on images for which the attacker trains a network of its own on clean images."""
+
+WITHOUT_TRIGGER = ("flip", "gradient-matching")
+"""Attacks on images that leave the test images as they are."""
+
+_IMAGE_ATTACKS = (
+    "patch",
+    "blended",
+    "sig",
+    "wanet",
+    "label-consistent",
+    "gradient-matching",
+    "flip",
+)
 ImageAttack = Annotated[
-    Literal["patch", "blended", "sig", "wanet", "label-consistent", "flip"],
+    Literal["patch", "blended", "sig", "wanet", "label-consistent", "gradient-matching", "flip"],
     Field(
         description=(
             "backdoors in images of other classes, which are relabelled: patch, a bright square "
             "(BadNets); blended, an image mixed in; wanet, a smooth warping. Backdoors in images "
             "of the target class, whose labels stay: sig, a sinusoid; label-consistent, a bright "
-            "square in images that PGD made hard to classify. flip: relabel one class"
+            "square in images that PGD made hard to classify. gradient-matching: images of the "
+            "target class, perturbed so that training on them gives one test image that class. "
+            "flip: relabel one class"
         )
     ),
     Flag(group="poisoning", words=lambda: list(_IMAGE_ATTACKS), hints=_attacks_on_texts),
@@ -183,7 +200,9 @@ class ImagePoisonOptions(Options):
 
     goes_with: ClassVar[Conditions] = {
         "patch": ("attack", ("patch", "label-consistent")),
-        "poison_eps": ("attack", ("label-consistent",)),
+        "poison_eps": ("attack", ("label-consistent", "gradient-matching")),
+        "matching_steps": ("attack", ("gradient-matching",)),
+        "matching_restarts": ("attack", ("gradient-matching",)),
         "blend": ("attack", ("blended",)),
         "blend_image": ("attack", ("blended",)),
         "amplitude": ("attack", ("sig",)),
@@ -191,7 +210,7 @@ class ImagePoisonOptions(Options):
         "warp_strength": ("attack", ("wanet",)),
         "warp_grid": ("attack", ("wanet",)),
         "noise_ratio": ("attack", ("wanet",)),
-        "source": ("attack", ("flip",)),
+        "source": ("attack", WITHOUT_TRIGGER),
     }
 
     seeds: f.Seeds = 3
@@ -208,7 +227,10 @@ class ImagePoisonOptions(Options):
         str | None,
         Field(
             min_length=1,
-            description=("flip: class that is relabelled; by default the one after the target"),
+            description=(
+                "flip: class that is relabelled; gradient-matching: class of the test image; by "
+                "default the one after the target"
+            ),
         ),
         _POISON,
     ] = None
@@ -219,8 +241,8 @@ class ImagePoisonOptions(Options):
             max_length=50,
             description=(
                 "fraction poisoned: of all training images (default 0.01 and 0.05), of the target "
-                "class with sig and label-consistent (default 0.1 and 0.5), of the source class "
-                "with flip (default 0.01 and 0.05)"
+                "class with sig, label-consistent and gradient-matching (default 0.1 and 0.5), of "
+                "the source class with flip (default 0.01 and 0.05)"
             ),
         ),
         _POISON,
@@ -243,12 +265,31 @@ class ImagePoisonOptions(Options):
             gt=0,
             le=1,
             description=(
-                "attack label-consistent: L∞ radius of the perturbation of training images, in "
-                "units of pixels"
+                "attacks label-consistent and gradient-matching: L∞ radius of the perturbation of "
+                f"training images, in units of pixels; {ACCEPTED}"
             ),
         ),
+        Fraction,
         _POISON,
     ] = 0.1
+    matching_steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="attack gradient-matching: steps of the search for the perturbation",
+        ),
+        _POISON,
+    ] = 250
+    matching_restarts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="attack gradient-matching: random starts, of which the best is kept",
+        ),
+        _POISON,
+    ] = 1
     blend: Annotated[
         float,
         Field(gt=0, le=1, description="attack blended: part of the mixed-in image in the result"),
@@ -384,11 +425,11 @@ class ImagePoisonOptions(Options):
                     "no_repair", "goes with a repair that uses it", {"option": name}
                 )
         for name in ("repair", "detect_inputs"):
-            if getattr(self, name) and self.attack == "flip":
+            if getattr(self, name) and self.attack in WITHOUT_TRIGGER:
                 raise PydanticCustomError(
                     "no_trigger",
-                    "is for backdoors, and --attack flip puts in no trigger",
-                    {"option": name},
+                    "is for backdoors, and --attack {attack} puts in no trigger",
+                    {"option": name, "attack": self.attack},
                 )
         return self
 

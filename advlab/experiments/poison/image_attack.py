@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from advlab.components import class_number
-from advlab.config.options.poison import CLEAN_LABEL
+from advlab.config.options.poison import CLEAN_LABEL, WITHOUT_TRIGGER
 from advlab.data.formats import photos
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
+from advlab.poisoning.gradient_matching import matched
 from advlab.poisoning.images import (
+    Perturbed,
     PoisonedImages,
     backdoored,
     candidates,
@@ -26,7 +29,9 @@ from advlab.poisoning.images import (
 )
 from advlab.poisoning.label_consistent import hard_to_classify
 from advlab.poisoning.triggers import Blended, Patch, Sinusoid, Trigger, Warp
+from advlab.progress import progress_bar
 from advlab.runs.machine import Machine, derive
+from advlab.training.evaluate import logits_of
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,16 @@ class ImageAttack:
 
     Attributes:
         target: number of the class that the network is to give.
-        source: number of the class that is relabelled; None where a trigger is put in.
-        trigger: what is put in; None where a class is relabelled.
-        clean_label: whether the trigger goes into images of the target class, whose labels stay.
+        source: number of the class that is relabelled, or of the one test image's; None where a
+            trigger is put in.
+        trigger: what is put in; None where a class is relabelled, or one test image aimed at.
+        clean_label: whether images of the target class are changed, whose labels stay.
         noise_ratio: of a warping: images in noise mode for each poisoned one.
         seed: of the run.
-        hard: of label-consistent poison: all training images, those of the target class perturbed
-            so that their label is hard to learn; None for other attacks, and before ``prepared``.
+        perturb: perturbs the images that are to be poisoned, before the trigger; None for attacks
+            that perturb none, and before ``prepared``.
+        aimed: number of the one test image that the attack is after; None where it is after all of
+            a kind, and before ``prepared``.
     """
 
     target: int
@@ -50,7 +58,8 @@ class ImageAttack:
     clean_label: bool
     noise_ratio: float
     seed: int
-    hard: Images | None = None
+    perturb: Callable[[Images], Perturbed] | None = None
+    aimed: int | None = None
 
     @classmethod
     def of(cls, options: Any, data: ImageSet) -> ImageAttack:
@@ -62,10 +71,10 @@ class ImageAttack:
         """
         target = _class(options.target, "--target", data, 0)
         source = None
-        if options.attack == "flip":
+        if options.attack in WITHOUT_TRIGGER:
             source = _class(options.source, "--source", data, (target + 1) % len(data.classes))
         if source == target:
-            raise UsageError("--source and --target are the same class; nothing would be flipped")
+            raise UsageError("--source and --target are the same class; nothing would be changed")
         _check_trigger(options, data.shape)
         return cls(
             target,
@@ -99,18 +108,55 @@ class ImageAttack:
         return f"is of the class {data.classes[one_class]}"
 
     def prepared(
-        self, train: Images, network: nn.Module, eps: float, machine: Machine
+        self, data: ImageSet, network: nn.Module, options: Any, machine: Machine
     ) -> ImageAttack:
-        """The attack with perturbed images of the target class.
+        """The attack with what it takes from a network of the attacker.
 
         Args:
             network: of the attacker, trained on clean images; the victim's is not known to it.
-            eps: L∞ radius of the perturbations, in units of pixels.
+
+        Raises:
+            UsageError: the network classifies no test image of the source class correctly.
         """
-        rows = (train.labels == self.target).nonzero().squeeze(1)
-        pixels = train.pixels.clone()
-        pixels[rows] = hard_to_classify(network, train.select(rows), eps, machine)
-        return replace(self, hard=Images(pixels, train.labels))
+        if options.attack == "label-consistent":
+
+            def perturb(images: Images) -> Perturbed:
+                return Perturbed(hard_to_classify(network, images, options.poison_eps, machine))
+
+            return replace(self, perturb=perturb)
+
+        number = self._drawn(network, data, machine)
+        aimed = data.test.select(torch.tensor([number]))
+
+        def match(images: Images) -> Perturbed:
+            restarts, steps = options.matching_restarts, options.matching_steps
+            with progress_bar(restarts * steps, "matching gradients", "steps") as bar:
+                return matched(
+                    network,
+                    images,
+                    aimed,
+                    self.target,
+                    eps=options.poison_eps,
+                    steps=steps,
+                    restarts=restarts,
+                    machine=machine,
+                    seed=derive(self.seed, 42),
+                    done=bar.update,
+                )
+
+        return replace(self, perturb=match, aimed=number)
+
+    def _drawn(self, network: nn.Module, data: ImageSet, machine: Machine) -> int:
+        """The number of a test image of the source class that the network classifies correctly."""
+        rows = torch.tensor(candidates(data.test.labels, self.target, self.source))
+        logits = logits_of(network, data.test.select(rows), Machine(machine.device, "fp32"))
+        correct = rows[logits.argmax(dim=1) == self.source].tolist()
+        if not correct:
+            raise UsageError(
+                f"{data.name}: the attacker's network classifies no test image of the class "
+                f"{data.classes[self.source or 0]} correctly, so that there is none to aim at"
+            )
+        return int(drawn_rows(correct, 1 / len(correct), len(correct), derive(self.seed, 41))[0])
 
     def poisoned(self, train: Images, poison_rate: float) -> PoisonedImages:
         """The training images at a poison rate: a fraction of all of them, or, where images of one
@@ -119,12 +165,15 @@ class ImageAttack:
         rows = candidates(train.labels, self.target, one_class)
         of = len(train) if one_class is None else len(rows)
         chosen = drawn_rows(rows, poison_rate, of, derive(self.seed, 30))
-        if self.trigger is None:
-            return relabelled(train, chosen, self.target)
-        if self.hard is not None:
+        if self.perturb is not None and len(chosen):
+            perturbed = self.perturb(train.select(chosen))
             pixels = train.pixels.clone()
-            pixels[chosen] = self.hard.pixels[chosen]
-            train = Images(pixels, train.labels)
+            pixels[chosen] = perturbed.pixels
+            train, distance = Images(pixels, train.labels), perturbed.distance
+        else:
+            distance = None
+        if self.trigger is None:
+            return replace(relabelled(train, chosen, self.target), distance=distance)
         poisoned = backdoored(train, chosen, self.target, self.trigger)
         if self.noise_ratio and isinstance(self.trigger, Warp):
             seeds = derive(self.seed, 32), derive(self.seed, 33)
@@ -132,8 +181,10 @@ class ImageAttack:
         return poisoned
 
     def aimed_at(self, test: Images) -> Images:
-        """The test images that the attack is after, unchanged: of the source class, or of all
-        classes but the target."""
+        """The test images that the attack is after, unchanged: one, those of the source class, or
+        those of all classes but the target."""
+        if self.aimed is not None:
+            return test.select(torch.tensor([self.aimed]))
         return test.select(
             torch.tensor(candidates(test.labels, self.target, self.source), dtype=torch.int64)
         )

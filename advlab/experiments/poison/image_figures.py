@@ -24,11 +24,11 @@ from advlab.poisoning.images import PoisonedImages
 from advlab.results.poison import ImagePoisonResult
 from advlab.runs.files import write_text
 from advlab.runs.results import Finished
-from advlab.runs.table import spread, table
+from advlab.runs.table import percent, spread, table
 
 SHOWN_TRIGGERED = 4
 _SHOWN_POISONED = 12
-_SUCCESSFUL = {**TRIGGER_WORDS, "flip": "the flipped labels"}
+_SUCCESSFUL = {**TRIGGER_WORDS, "flip": "the flipped labels", "gradient-matching": "the test image"}
 
 
 def draw(
@@ -38,7 +38,8 @@ def draw(
     examples: Sequence[Attacked],
     data: ImageSet,
 ) -> None:
-    """The first of the poisoned training images, and of the test images with the trigger."""
+    """The first of the poisoned training images, and of the test images with the trigger, or of the
+    training images that were perturbed."""
     counts = f"{result.poisoned:,} of {result.examples.train:,} training images"
     words = f"{result.attack}, {counts}, to be taken for {result.target}"
     caption = f"{data.origin} · {words} · seed {result.seed}"
@@ -54,11 +55,33 @@ def draw(
     title = f"Training images of {dataset_title(data.name)} poisoned by {result.attack}, "
     title += f"towards {result.target}: {len(tiles)} of {result.poisoned:,}"
     save(sheet(tiles, title, caption), folder / "poisoned.png")
-    if examples:
+    if examples and result.aimed is not None:
+        title = f"Training images of {dataset_title(data.name)} before and after {result.attack}: "
+        title += f"{result.model} trained at a poison rate of {100 * result.poison_rate:g} %"
+        save(attacked(examples, title, caption), folder / "perturbed.png")
+    elif examples:
         title = f"Test images of {dataset_title(data.name)} without and with "
         title += f"{_SUCCESSFUL[result.attack]}: "
         title += f"{result.model} trained at a poison rate of {100 * result.poison_rate:g} %"
         save(attacked(examples, title, caption), folder / "triggered.png")
+
+
+def draw_aimed(folder: Path, result: ImagePoisonResult, data: ImageSet) -> None:
+    """The one test image that the attack is after, and what networks without and with poison give
+    the target on it."""
+    assert result.aimed is not None
+    first, last = result.points[0], result.points[-1]
+    given = [
+        f"{words}: {percent(point.target_probability or 0.0)}"
+        for words, point in (("without poison", first), ("with poison", last))
+    ]
+    row = slice(result.aimed, result.aimed + 1)
+    words = "\n".join([f"true {result.source}", f"probability of {result.target}", *given])
+    title = f"Test image no. {result.aimed:,} of {dataset_title(data.name)}, which is to be taken "
+    title += f"for {result.target}: {result.model}, {result.poisoned:,} poisoned training images"
+    tile = Tile(data.test.inputs(row, "cpu")[0].numpy(), words)
+    caption = f"{data.origin} · {result.attack} · seed {result.seed}"
+    save(sheet([tile], title, caption), folder / "aimed.png")
 
 
 def _poisonable(result: ImagePoisonResult) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlab.config.options.poison import usual_image_rates
+from advlab.config.options.poison import WITH_NETWORK, usual_image_rates
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments.poison.detection import detections, table_of_detectors
 from advlab.experiments.poison.image_attack import ImageAttack
-from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw
+from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw, draw_aimed
 from advlab.experiments.poison.image_training import ImageTrainer
 from advlab.experiments.poison.repair_figures import (
     draw_repairs,
@@ -119,6 +119,7 @@ def _measure(
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
         classes=len(data.classes),
         source=None if attack.source is None else data.classes[attack.source],
+        aimed=studied.aimed,
         points=studied.points,
         majority_accuracy=majority_accuracy(data.test.labels),
     )
@@ -128,6 +129,8 @@ def _measure(
     ]
     write_text(folder / "manifest.jsonl", "".join(lines))
     draw(folder, result, studied.poisoned, studied.examples, data)
+    if studied.aimed is not None:
+        draw_aimed(folder, result, data)
     caption = repair_caption(result)
     draw_repairs([result], folder / "repairs.png", caption)
     draw_triggers(result, studied.recovered, folder, caption)
@@ -141,8 +144,9 @@ class _Studied:
     Attributes:
         points: at every rate, ascending.
         poisoned: the training images at the largest rate.
-        examples: test images with the trigger, and what the network trained at that rate takes them
-            for; none without a trigger.
+        examples: test images with the trigger, or perturbed training images, and what the network
+            trained at that rate takes them for; none of relabelled images.
+        aimed: number of the one test image that the attack is after; None for other attacks.
         parameters: of the network.
         recovered: triggers that repairs recovered at the largest rate, by repair.
     """
@@ -150,6 +154,7 @@ class _Studied:
     points: list[ImagePoint]
     poisoned: PoisonedImages
     examples: list[Attacked]
+    aimed: int | None
     parameters: int
     recovered: dict[str, tuple[RecoveredTrigger, ...]]
 
@@ -158,22 +163,32 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack) -> _Studie
     """Train at every rate, and measure each network on the same test images."""
     options, data = trainer.options, trainer.data
     rates = sorted({rate for rate in options.poison_rate if rate > 0})
-    test_images = data.test, attack.triggered(attack.aimed_at(data.test))
     methods = (options.detect, options.repair, options.detect_inputs)
     each = 1 + sum(len(names or []) for names in methods)
     recovered: dict[str, tuple[RecoveredTrigger, ...]] = {}
-    total = 1 + (options.attack == "label-consistent") + each * len(rates)
+    own_network = options.attack in WITH_NETWORK
+    total = 1 + own_network + each * len(rates)
     with progress_bar(total, "training without poison", "steps") as bar, ExitStack() as rest:
         model = trainer(train)
         rest.enter_context(silenced())  # every further training would log the same
         bar.update()
         parameters = count_parameters(model)
-        clean = trainer.figures(model, test_images, attack.target)
-        points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
-        if options.attack == "label-consistent":
+        if own_network:
+            bar.set_description("training the attacker's network")
             network = trainer.reseeded(derive(options.seed, 40))(train)
-            attack = attack.prepared(train, network, options.poison_eps, trainer.machine)
+            attack = attack.prepared(data, network, options, trainer.machine)
             bar.update()
+        test_images = data.test, attack.triggered(attack.aimed_at(data.test))
+        clean = trainer.figures(model, test_images, attack.target)
+        points = [
+            ImagePoint(
+                **clean.model_dump(),
+                poison_rate=0.0,
+                poisoned=0,
+                attack_success=0.0,
+                target_probability=_probability(trainer, model, attack),
+            )
+        ]
         poisoned = attack.poisoned(train, 0.0)
         for rate in rates:
             poisoned = attack.poisoned(train, rate)
@@ -194,27 +209,48 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack) -> _Studie
                     poison_rate=rate,
                     poisoned=len(poisoned.rows),
                     attack_success=after.success_rate - clean.success_rate,
+                    target_probability=_probability(trainer, model, attack),
+                    gradient_distance=poisoned.distance,
                     detections=detected,
                     repairs=repaired,
                     input_detections=input_detections(trainer, backdoor, bar),
                 )
             )
-    examples = _examples(trainer, model, attack)
-    return _Studied(points, poisoned, examples, parameters, recovered)
+    examples = _examples(trainer, model, attack, train, poisoned)
+    return _Studied(points, poisoned, examples, attack.aimed, parameters, recovered)
 
 
-def _examples(trainer: ImageTrainer, model: nn.Module, attack: ImageAttack) -> list[Attacked]:
-    """A few test images without and with the trigger, and the network's predictions."""
-    if attack.trigger is None:
+def _probability(trainer: ImageTrainer, model: nn.Module, attack: ImageAttack) -> float | None:
+    """What the network gives the target on the one test image that the attack aims at."""
+    if attack.aimed is None:
+        return None
+    logits = trainer.logits(model, attack.aimed_at(trainer.data.test))
+    return float(logits.softmax(dim=1)[0, attack.target])
+
+
+def _examples(
+    trainer: ImageTrainer,
+    model: nn.Module,
+    attack: ImageAttack,
+    train: Images,
+    poisoned: PoisonedImages,
+) -> list[Attacked]:
+    """A few test images without and with the trigger, or without one a few training images before
+    and after the perturbation, and the network's predictions."""
+    if attack.trigger is not None:
+        clean = attack.aimed_at(trainer.data.test)
+        clean = clean.select(torch.arange(min(len(clean), SHOWN_TRIGGERED)))
+        changed = attack.triggered(clean)
+    elif attack.perturb is not None:
+        rows = poisoned.rows[:SHOWN_TRIGGERED]
+        clean, changed = train.select(rows), poisoned.train.select(rows)
+    else:
         return []
-    clean = attack.aimed_at(trainer.data.test)
-    clean = clean.select(torch.arange(min(len(clean), SHOWN_TRIGGERED)))
-    triggered = attack.triggered(clean)
-    before, after = (_predicted(trainer, model, images) for images in (clean, triggered))
+    before, after = (_predicted(trainer, model, images) for images in (clean, changed))
     return [
         Attacked(
             clean.inputs(slice(row, row + 1))[0].numpy(),
-            triggered.inputs(slice(row, row + 1))[0].numpy(),
+            changed.inputs(slice(row, row + 1))[0].numpy(),
             before[row],
             after[row],
             trainer.options.attack,
@@ -257,6 +293,7 @@ def _detected(
 
 
 def _report(result: ImagePoisonResult) -> None:
+    header = ["poison rate", "poisoned", "accuracy", "attack success"]
     rows = [
         [
             f"{100 * point.poison_rate:g} %",
@@ -266,8 +303,18 @@ def _report(result: ImagePoisonResult) -> None:
         ]
         for point in result.points
     ]
-    logger.info(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
-    logger.info(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
+    aimed = ""
+    if result.aimed is not None:
+        aimed = f", at test image no. {result.aimed:,} of {result.source}"
+        header += ["probability of the target", "gradient distance"]
+        for row, point in zip(rows, result.points, strict=True):
+            distance, probability = point.gradient_distance, point.target_probability
+            row.append("–" if probability is None else percent(probability))
+            row.append("–" if distance is None else f"{distance:.3f}")
+    logger.info(
+        f"{result.model} on {result.dataset}, {result.attack} towards {result.target}{aimed}"
+    )
+    logger.info(table(header, rows))
     warn_of_majority(result, "test images")
     without = result.points[0].success_rate
     detected = table_of_detectors(

@@ -122,6 +122,18 @@ CASES = [
         )
         for which, name in (("linf", "LInf"), ("l2", "L2"), ("l1", "L1"), ("l0", "L0"))
     ),
+    *(
+        Case(
+            "bb",
+            which,
+            "foolbox",
+            _foolbox("brendel_bethge", f"{name}BrendelBethgeAttack", steps=100),
+            {"steps": 100},
+            "100 steps",
+            images=40,
+        )
+        for which, name in (("linf", "Linfinity"), ("l2", "L2"), ("l0", "L0"))
+    ),
     Case(
         "cw",
         "l2",

@@ -1,4 +1,5 @@
-"""What ``--model`` may name beside a component: a checkpoint, a network of a library, or code.
+"""What ``--model`` may name beside a component: a checkpoint, a network of a library, code, or an
+ensemble.
 
 Nothing is loaded here: these functions only tell by its form what a text names.
 """
@@ -16,6 +17,9 @@ from advlab.config.robustbench import PREFIX
 LIBRARIES = ("torchvision:", "timm:", PREFIX)
 """What the name of a network of a library begins with."""
 
+ENSEMBLE = "ensemble:"
+"""What the name of several networks that are judged as one begins with."""
+
 _CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*")
 _FILES = (".safetensors", ".pt", ".pth")
 _LONGEST_HEAD = 100_000_000  # bytes, as the format allows
@@ -27,16 +31,28 @@ def names_library(text: str) -> bool:
     return text.startswith(LIBRARIES)
 
 
+def names_ensemble(text: str) -> bool:
+    """Whether a text names several trained networks as one, such as
+    ``ensemble:samples/train/a,samples/train/b``."""
+    return text.startswith(ENSEMBLE)
+
+
+def members_of(ensemble: str) -> list[str]:
+    """The places of the networks that the name of an ensemble lists, in its order."""
+    return [place.strip() for place in ensemble.removeprefix(ENSEMBLE).split(",") if place.strip()]
+
+
 def names_code(text: str) -> bool:
     """Whether a text names code: ``FILE.py:FUNCTION``, ``package.module:FUNCTION``, or a program
     that ``torch.export`` saved (``FILE.pt2``)."""
-    return not names_library(text) and (_CODE.fullmatch(text) is not None or text.endswith(".pt2"))
+    elsewhere = names_library(text) or names_ensemble(text)
+    return not elsewhere and (_CODE.fullmatch(text) is not None or text.endswith(".pt2"))
 
 
 def names_file(text: str) -> bool:
     """Whether a text is the place of a checkpoint or of the folder of a run."""
     separators = [separator for separator in (os.sep, os.altsep) if separator]
-    return not names_library(text) and (
+    return not (names_library(text) or names_ensemble(text)) and (
         text.endswith(_FILES)
         or any(separator in text for separator in separators)
         or Path(text).exists()
@@ -88,5 +104,10 @@ def dataset_title(name: str) -> str:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text names a network in one of these ways."""
+    """Whether a text names a single network: of a library, code or a checkpoint."""
     return names_library(text) or names_code(text) or names_file(text)
+
+
+def is_target(text: str) -> bool:
+    """Whether a text names a finished network, which may be an ensemble."""
+    return is_reference(text) or names_ensemble(text)

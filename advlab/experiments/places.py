@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advlab.config.base import flags_of
-from advlab.config.references import names_code, names_file
+from advlab.config.references import members_of, names_code, names_ensemble, names_file
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
 
@@ -34,8 +34,10 @@ def _check(config: Config) -> None:
             raise UsageError(f"--dataset {dataset}: there is nothing at {place}")
     for name in (name for name, flag in flags_of(config.options).items() if flag.place):
         value = getattr(config.options, name)
-        if not isinstance(value, str) or names_code(value) or not names_file(value):
+        if not isinstance(value, str) or names_code(value):
             continue
-        if not Path(value).exists():
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {value}: there is nothing at {value}")
+        places = members_of(value) if names_ensemble(value) else [value] * names_file(value)
+        for place in places:
+            if not Path(place).exists():
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {value}: there is nothing at {place}")

@@ -11,11 +11,13 @@ from torch.nn.parameter import is_lazy
 
 from advlab.config.fields import image_models
 from advlab.config.options.run import DataOptions, TargetOptions
-from advlab.config.references import is_reference, names_code, names_library
+from advlab.config.references import is_target, names_code, names_ensemble, names_library
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.errors import UsageError
 from advlab.experiments import pretrained
+from advlab.experiments.ensembles import load_ensemble
+from advlab.experiments.titles import ensemble_title
 from advlab.experiments.trained_classifier import (
     AUTO,
     TrainedClassifier,
@@ -163,6 +165,8 @@ class TargetModel:
 
     def settled(self, config: Config) -> Config:
         """The configuration with the network's place and kind in it, for ``auto`` and aliases."""
+        if names_ensemble(self.place):
+            return config.changed(checkpoint=self.place, model=AUTO)
         if self.trained is not None and not self.runs_code:
             return config.changed(checkpoint=self.place, model=self.record.model)
         return config.changed(model=self.place, checkpoint=None, factory=None)
@@ -261,7 +265,7 @@ def newest(
 
 def names_network(text: str) -> bool:
     """Whether a value of ``--model`` names one network, and is no component and not ``auto``."""
-    return text != AUTO and text not in image_models() and is_reference(text)
+    return text != AUTO and text not in image_models() and is_target(text)
 
 
 def _of_trained(trained: TrainedClassifier) -> TargetModel:
@@ -282,6 +286,8 @@ def _of_trained(trained: TrainedClassifier) -> TargetModel:
 def _load(named: NamedNetwork) -> TargetModel:
     """The network that was named, as it is loaded by its kind."""
     weights = named.description.weights
+    if names_ensemble(named.text):
+        return _of_ensemble(named)
     if not named.foreign:
         return _of_trained(load_classifier(named.text, named.option))
     if names_library(named.text):
@@ -289,6 +295,23 @@ def _load(named: NamedNetwork) -> TargetModel:
     if weights is not None and _is_checkpoint(weights):
         return _of_trained_code(named.text, weights, named.where)
     return _of_code(named)
+
+
+def _of_ensemble(named: NamedNetwork) -> TargetModel:
+    """Several networks that advlab trained, as one."""
+    ensemble = load_ensemble(named.text, named.option)
+    trained = ensemble.classifier
+    return TargetModel(
+        trained.network,
+        trained.network,
+        ensemble_title(named.text),
+        named.text,
+        named.where,
+        ensemble.record,
+        {"network": trained.sha256},
+        ClassNames(tuple(trained.metadata.classes)),
+        trained,
+    )
 
 
 def _of_library(named: NamedNetwork) -> TargetModel:

@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from advlab.config.base import identity_of
+from advlab.config.references import members_of, names_ensemble
 from advlab.config.resolve import Config, to_mapping
 from advlab.config.yamlfile import dump_text
 from advlab.errors import EnvironmentFailure, UsageError
@@ -421,9 +422,11 @@ def files_in(folder: Path) -> str:
 
 def _network(place: str) -> str:
     """The name of a run's folder or checkpoint file, with a hash of its place, since another folder
-    may hold the same name."""
-    path = Path(place)
-    name = path.stem if path.suffix == ".safetensors" else path.name
+    may hold the same name; of an ensemble those of all members, in whatever order it lists them."""
+    places = sorted(members_of(place)) if names_ensemble(place) else [place]
+    place = ",".join(places)
+    paths = [Path(one) for one in places]
+    name = "+".join(path.stem if path.suffix == ".safetensors" else path.name for path in paths)
     return f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:4]}"
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.config.base import Flag, always
 from advlab.config.fields import image_models, text_models
-from advlab.config.references import LIBRARIES, is_reference, names_code
+from advlab.config.references import ENSEMBLE, LIBRARIES, is_target, names_code
 
 _Place = TypeVar("_Place", str, "str | None")
 _TARGET = "target model"
@@ -19,7 +19,7 @@ _FIXED = Flag(group=_TARGET, grid=False)
 
 def _names() -> list[str]:
     """The names that ``--model`` takes, and the beginnings of names."""
-    return ["auto", *image_models(), *LIBRARIES]
+    return ["auto", *image_models(), *LIBRARIES, ENSEMBLE]
 
 
 def _text_networks() -> dict[str, str]:
@@ -43,7 +43,8 @@ Model = Annotated[
         description=(
             "target model: a checkpoint or the folder of a run; torchvision:NAME, timm:NAME or "
             "robustbench:NAME (or robustbench:DATASET/THREAT/NAME, judged by default as there); "
-            "your own code as FILE.py:FUNCTION or package.module:FUNCTION; a network such as cnn "
+            "your own code as FILE.py:FUNCTION or package.module:FUNCTION; ensemble:RUN,RUN for "
+            "the mean of the probabilities of several runs or checkpoints; a network such as cnn "
             "for its newest run on the data set, auto for the newest of any network. Without a "
             "run, the network is trained first (cnn for auto)"
         ),
@@ -51,8 +52,11 @@ Model = Annotated[
     Flag(
         group=_TARGET,
         words=_names,
-        accepts=is_reference,
-        others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
+        accepts=is_target,
+        others=(
+            "a checkpoint, the folder of a run, ensemble:RUN,RUN, FILE.py:FUNCTION or "
+            "package.module:FUNCTION"
+        ),
         hints=_text_networks,
         code=names_code,
         place=True,

@@ -10,7 +10,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag, always
 from advlab.config.options.run import RunOptions, Sees
 from advlab.config.options.text import TextDataOptions
-from advlab.config.references import LIBRARIES, names_file
+from advlab.config.references import LIBRARIES, names_ensemble, names_file
 
 _TARGET = "target model"
 
@@ -37,7 +37,7 @@ TextModel = Annotated[
     Flag(
         group=_TARGET,
         words=_names,
-        accepts=names_file,
+        accepts=lambda text: names_file(text) or names_ensemble(text),  # which is refused in words
         others="a checkpoint or the folder of a run",
         hints=_image_networks,
         place=True,

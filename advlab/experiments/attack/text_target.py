@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from advlab.config.options.text_attack import TextAttackOptions
+from advlab.config.references import names_ensemble
 from advlab.config.resolve import Config
 from advlab.data import load_texts
 from advlab.data.formats import word_vectors
@@ -133,6 +134,12 @@ def target_and_texts(options: TextAttackOptions) -> tuple[TextTarget, TextSet]:
 
 def _named(options: TextAttackOptions) -> TextTarget | None:
     """The network of ``--model`` or ``--checkpoint``; None where the newest of a kind is meant."""
+    for option, text in (("--checkpoint", options.checkpoint), ("--model", options.model)):
+        if text is not None and names_ensemble(text):
+            raise UsageError(
+                f"{option} {text}: attacks on texts change the words of one network's vocabulary, "
+                "and the members of an ensemble may each have their own; name one network"
+            )
     named = options.model != _AUTO and not _is_component(options.model)
     if options.checkpoint is not None:
         if named:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from torch import nn
 
 import advlab
 from advlab.cli.main import main
+from advlab.config.options.run import DataOptions
 from advlab.config.references import is_reference, is_target
+from advlab.data import load_images
 from advlab.experiments.ensembles import load_ensemble
 from advlab.experiments.target_model import named_by
 from advlab.networks.ensemble import Ensemble, log_mean_probability
@@ -152,3 +155,58 @@ def test_refusals(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_members_are_sorted_by_their_hashes(runs: Path) -> None:
     members = load_ensemble(typed(runs, "small", "other"), "--model").members
     assert [one.sha256 for one in members] == sorted(one.sha256 for one in members)
+
+
+def joint(out: Path, runs: Path, *names: str) -> list[dict[str, Any]]:
+    """What ``compare --ensemble`` writes of the ensemble."""
+    line = [str(runs / "train" / name) for name in names]
+    given = ["--out", str(out), "--name", "joint", "--overwrite"]
+    assert main(["compare", *line, "--ensemble", *given]) == 0
+    result = json.loads((out / "compare" / "joint" / "metrics.json").read_text())
+    return result["ensemble"]  # type: ignore[no-any-return]
+
+
+def test_compare_judges_networks_of_images_together(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    validation, test = joint(tmp_path, runs, "small", "other")
+    assert "test, 360 images" in capsys.readouterr().out
+    target = named_by(typed(runs, "small", "other"), "--model")
+    images = load_images.load(DataOptions(dataset="digits")).test
+    with torch.no_grad():
+        right = target.network(images.inputs(slice(None))).argmax(1) == images.labels
+    assert test["examples"] == 360
+    assert test["accuracy"] == pytest.approx(float(right.float().mean()))
+    for name, member in zip(("small", "other"), test["members"], strict=True):
+        own = json.loads((runs / "train" / name / "metrics.json").read_text())
+        assert member["accuracy"] == pytest.approx(own["test_accuracy"])
+        differ = member["test"]["second_only"] - member["test"]["first_only"]
+        assert differ == round(360 * (test["accuracy"] - member["accuracy"]))
+    assert validation["part"] == "validation"
+
+
+def test_networks_read_texts_each_in_its_own_way(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    for name, more in {"whole": [], "parts": ["--subwords", "200"]}.items():
+        line = ["train", "nbow", "--epochs", "1", "--out", str(tmp_path), "--name", name]
+        assert main([*line, *more]) == 0
+    _, test = joint(tmp_path, tmp_path, "whole", "parts")
+    for name, member in zip(("whole", "parts"), test["members"], strict=True):
+        own = json.loads((tmp_path / "train" / name / "metrics.json").read_text())
+        assert member["accuracy"] == pytest.approx(own["test_accuracy"])
+
+
+def test_compare_refuses_what_is_no_ensemble(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [str(runs / "train" / name) for name in ("small", "other")]
+    line = ["compare", *both, "--ensemble", "--out", str(tmp_path)]
+    assert main([*line, "--format", "csv"]) == 2
+    assert "goes with --format table" in capsys.readouterr().err
+    attacked = ["attack", "noise", "--limit", "4", "--out", str(tmp_path)]
+    for name, model in zip(("x", "y"), both, strict=True):
+        assert main([*attacked, "--model", model, "--name", name]) == 0
+    capsys.readouterr()
+    assert main(["compare", "attack/x", "attack/y", "--ensemble", "--out", str(tmp_path)]) == 2
+    assert "is no run of train" in capsys.readouterr().err

@@ -62,6 +62,39 @@ class PairedRuns(Record):
     adjusted_p_value: float | None = Field(default=None, gt=0, le=1)
 
 
+Part = Literal["validation", "test"]
+
+
+class JointMember(Record):
+    """A network of an ensemble beside it.
+
+    Attributes:
+        run: its folder.
+        accuracy: on the same examples, a fraction.
+        test: of this network, the first, and the ensemble, the second.
+    """
+
+    run: str
+    accuracy: float
+    test: PairedTest
+
+
+class JointAccuracy(Record):
+    """The mean of the probabilities of several networks, on one part of their data.
+
+    Attributes:
+        part: of the data.
+        accuracy: of the ensemble, a fraction.
+        examples: of that part.
+        members: in the order in which the runs were named.
+    """
+
+    part: Part
+    accuracy: float
+    examples: int = Field(ge=1)
+    members: list[JointMember] = Field(min_length=2)
+
+
 Difference = Literal["data", "examples", "conditions"]
 _UNLIKE = {
     "data": "on different data",
@@ -113,6 +146,8 @@ class ComparisonResult(Result):
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
             where there are none, and in results of earlier versions.
+        ensemble: the networks judged together, on validation and on test data; empty where that was
+            not asked for, and in results of earlier versions.
         test_accuracy: headline on test data, a fraction, of the setting that a search chose;
             None for other comparisons, and where the figure chosen by is the headline itself.
         test_words: its name for people, with what it holds for.
@@ -133,6 +168,7 @@ class ComparisonResult(Result):
     doubted: list[str] = []
     same_target: bool = False
     pairs: list[PairedRuns] = []
+    ensemble: list[JointAccuracy] = []
     test_accuracy: float | None = None
     test_words: str = "test accuracy"
     sampler: Literal["random", "tpe"] | None = None

@@ -25,6 +25,17 @@ class CompareOptions(Options):
         ),
         Flag(group="which runs", grid=False),
     ] = False
+    ensemble: Annotated[
+        bool,
+        Field(
+            description=(
+                "judge the networks of runs of train together as well, by the mean of their "
+                "probabilities, on validation and on test data"
+            )
+        ),
+        Flag(group="which runs", grid=False),
+    ] = False
+    data_dir: f.DataDir = "data"
     format: Annotated[
         Literal["table", "csv", "json", "latex"],
         Field(description="format of the printed table"),

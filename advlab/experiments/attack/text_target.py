@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from advlab.config.options.text_attack import TextAttackOptions
 from advlab.config.references import names_ensemble
@@ -15,7 +13,6 @@ from advlab.config.resolve import Config
 from advlab.data import load_texts
 from advlab.data.formats import word_vectors
 from advlab.data.formats.word_vectors import Vectors
-from advlab.data.subwords import Subwords, vocabulary_of
 from advlab.data.text_set import TextSet
 from advlab.data.vocabulary import Vocabulary
 from advlab.data.word_space import WordSpace
@@ -23,90 +20,15 @@ from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
 from advlab.experiments.target_images import check_data_options
 from advlab.experiments.train import run as training
+from advlab.experiments.trained_text_classifier import TextTarget, loaded
 from advlab.logs import logger
-from advlab.networks import checkpoint
-from advlab.networks.metadata import TEXT_CLASSIFIER, TextClassifierMetadata
 from advlab.networks.text import takes_texts, word_embedding
 from advlab.results.train import TrainResult
 from advlab.runs import results
-from advlab.runs.results import NetworkRecord
 from advlab.runs.table import counted
 
 _AUTO, _USUAL = "auto", "textcnn"
 _OWN = "own"
-
-
-@dataclass(frozen=True)
-class TextTarget:
-    """A network that reads texts, from a checkpoint.
-
-    Attributes:
-        network: from indices of words to logits, in evaluation mode.
-        file: the checkpoint.
-        sha256: its hash, as it was when the network was loaded.
-    """
-
-    network: nn.Module
-    metadata: TextClassifierMetadata
-    file: Path
-    sha256: str
-
-    @property
-    def label(self) -> str:
-        """A short name for titles: the run's folder for a run's checkpoint, the file's own name
-        else."""
-        return self.place.name if self.file.name == checkpoint.FILE else self.file.stem
-
-    @property
-    def place(self) -> Path:
-        """The run's folder for a run's checkpoint, the file itself for any other."""
-        return self.file.parent if self.file.name == checkpoint.FILE else self.file
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The words or subwords that it knows."""
-        return vocabulary_of(self.metadata.words, self.metadata.merges)
-
-    def check_whole_words(self, option: str) -> None:
-        """Refuse a network of subwords where vectors of words are meant.
-
-        Args:
-            option: which asks for them.
-        """
-        if isinstance(self.vocabulary, Subwords):
-            raise UsageError(
-                f"{option}: {self.file} reads subwords, which have no vectors of words"
-            )
-
-    @property
-    def record(self) -> NetworkRecord:
-        """The part of a result that describes the network."""
-        return NetworkRecord(
-            model=self.metadata.model,
-            sha256=self.sha256,
-            path=str(self.file),
-            trained_on=self.metadata.dataset,
-            architecture=self.metadata.architecture,
-        )
-
-    def settled(self, config: Config) -> Config:
-        """The configuration with the network's place and kind in it."""
-        return config.changed(checkpoint=str(self.place), model=self.metadata.model)
-
-
-def loaded(place: str, option: str) -> TextTarget:
-    """The network at ``place``, which the user gave with ``option``.
-
-    Raises:
-        UsageError: there is none, or it is not one that reads texts.
-    """
-    try:
-        network, metadata = checkpoint.load_text_classifier(Path(place))
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from error
-    file = checkpoint.locate(Path(place), TEXT_CLASSIFIER)
-    checkpoint.warn_of_unfinished(file)
-    return TextTarget(network, metadata, file, checkpoint.sha256(file))
 
 
 def target_and_texts(options: TextAttackOptions) -> tuple[TextTarget, TextSet]:

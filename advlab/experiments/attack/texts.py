@@ -25,11 +25,11 @@ from advlab.evaluation.checks import log_failed
 from advlab.experiments.attack import text_examples
 from advlab.experiments.attack.text_target import (
     Similarity,
-    TextTarget,
     similarity_of,
     target_and_texts,
 )
 from advlab.experiments.trained_on import seen_in_training
+from advlab.experiments.trained_text_classifier import TextTarget
 from advlab.logs import logger
 from advlab.metrics import smallest
 from advlab.metrics.intervals import with_interval

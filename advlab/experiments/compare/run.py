@@ -39,8 +39,9 @@ from advlab.experiments.named_runs import finished_run
 from advlab.plots.comparison import comparison
 from advlab.plots.style import save
 from advlab.results.attack import PhotoAttackResult
-from advlab.results.comparison import ComparisonResult
+from advlab.results.comparison import ComparisonResult, JointAccuracy
 from advlab.results.evaluate import DetectionResult
+from advlab.results.train import TrainResult
 from advlab.runs import identity, results
 from advlab.runs.files import write_text
 from advlab.runs.folder import RunFolder, files_in
@@ -105,11 +106,36 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
         Compared(label, run, value)
         for label, run, value in zip(labels_of(runs), runs, figure.values, strict=True)
     ]
+    joint = _joint(runs, options) if options.ensemble else []
     folder = _folder(runs, options)
     folder.check_same()
     with folder.claim(), folder.begin():
-        _write(cells, figure, differences, folder.path, options)
+        _write(cells, figure, differences, joint, folder.path, options)
     return 0
+
+
+def _joint(runs: Sequence[Finished[Result]], options: CompareOptions) -> list[JointAccuracy]:
+    """The networks of the runs judged together.
+
+    Raises:
+        UsageError: they do not go together, or the form of the table has no room for it.
+    """
+    if options.format != "table":
+        raise UsageError(f"--ensemble: goes with --format table, not with {options.format}")
+    # It loads networks and data, which no other comparison does.
+    from advlab.experiments.compare.joint import joint_accuracies
+
+    return joint_accuracies(runs, options)
+
+
+def _joint_tables(joint: Sequence[JointAccuracy], runs: Sequence[Result]) -> list[str]:
+    """A table for each part of the data."""
+    if not joint:
+        return []
+    from advlab.experiments.compare.joint import joint_table
+
+    of_texts = any(isinstance(run, TrainResult) and run.unit == "texts" for run in runs)
+    return [joint_table(one, "text" if of_texts else "image") for one in joint]
 
 
 def _once(runs: Sequence[Finished[Result]], told: bool) -> list[Finished[Result]]:
@@ -260,10 +286,13 @@ def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFol
     }
     digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
     commands = "+".join(dict.fromkeys(run.result.command for run in runs))
+    kind = "ensemble" if options.ensemble else "runs"
+    drawn_by = {"ensemble": True} if options.ensemble else {}
     return RunFolder(
-        path=Path(options.out) / "compare" / (options.name or f"{commands}-runs-{digest[:10]}"),
-        identity=Identity("compare", commands, {}, contents),
-        config=f"# advlab compare {' '.join(str(run.folder) for run in runs)}\n",
+        path=Path(options.out) / "compare" / (options.name or f"{commands}-{kind}-{digest[:10]}"),
+        identity=Identity("compare", commands, drawn_by, contents),
+        config=f"# advlab compare {' '.join(str(run.folder) for run in runs)}"
+        f"{' --ensemble' if options.ensemble else ''}\n",
         defaults={},
         overwrite=options.overwrite,
         resume=False,
@@ -274,6 +303,7 @@ def _write(
     cells: Sequence[Compared[Result]],
     figure: _Figure,
     differences: Mapping[str, Sequence[str]],
+    joint: Sequence[JointAccuracy],
     folder: Path,
     options: CompareOptions,
 ) -> None:
@@ -288,15 +318,15 @@ def _write(
     tested = [words for words in [examples_of(every)] if words and not differences]
     caption = " · ".join([origins, *tested, seeds_of(cells), *([MIXED] if mixed else [])])
     notes = [f"{_APART}{'; '.join(reasons)}" for reasons in differences.values()]
-    write_text(folder / "table.md", "\n\n".join([text, *notes, caption]) + "\n")
+    tables = [text, *_joint_tables(joint, every)]
+    write_text(folder / "table.md", "\n\n".join([*tables, *notes, caption]) + "\n")
     under = [*notes, caption]
     if differences:  # a picture has room for what differs, and not for how
         caption += f" · not comparable: they differ in {' and '.join(differences)} (see table.md)"
     commands = "+".join(dict.fromkeys(result.command for result in every))
     differ = unlike_measured(every, figure.holds_for)
-    results.write(
-        folder, comparison_result(commands, groups, headline, [], figure.holds_for, differ)
-    )
+    result = comparison_result(commands, groups, headline, [], figure.holds_for, differ)
+    results.write(folder, result.model_copy(update={"ensemble": list(joint)}))
     title = f"{words[0].upper()}{words[1:]} {what_of(every)}"
     rows = {
         named(label, members, apart): [cell.value for cell in members]
@@ -315,7 +345,7 @@ def _write(
     by_eps = f"{quantity[0].upper()}{quantity[1:]} by ε {what_of(every)}"
     draw_curves(groups, by_eps, caption, folder)
     if options.format == "table":
-        print(text)
+        print("\n\n".join(tables))
         for note in [*notes, *([MIXED] if mixed else [])]:
             print(note)
         print(files_in(folder))

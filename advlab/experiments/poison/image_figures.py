@@ -42,6 +42,8 @@ def draw(
     training images that were perturbed."""
     counts = f"{result.poisoned:,} of {result.examples.train:,} training images"
     words = f"{result.attack}, {counts}, to be taken for {result.target}"
+    if result.aimed is not None:
+        words = f"{counts}, so that test image no. {result.aimed:,} is taken for {result.target}"
     caption = f"{data.origin} · {words} · seed {result.seed}"
     tiles = [
         Tile(

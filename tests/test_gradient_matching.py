@@ -160,6 +160,18 @@ def test_one_test_image_is_taken_for_the_target(noisy: Path, tmp_path: Path) -> 
     assert probability["1"] < 0.5 < 0.85 < probability["100"], "random changes do not do it"
 
 
+def test_without_poison_the_test_image_is_measured_all_the_same(
+    noisy: Path, tmp_path: Path
+) -> None:
+    line = f"poison mlp --dataset npz:{noisy} --width 32 --epochs 10 --seeds 1 --poison-rate 0"
+    line += f" --attack gradient-matching --name none --out {tmp_path}"
+    assert main(line.split()) == 0
+    metrics = json.loads((tmp_path / "poison" / "none" / "metrics.json").read_text())
+    assert metrics["poisoned"] == metrics["attack_success"] == 0
+    assert metrics["points"][0]["target_probability"] is not None
+    assert not (tmp_path / "poison" / "none" / "perturbed.png").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

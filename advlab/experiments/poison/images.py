@@ -241,7 +241,7 @@ def _examples(
         clean = attack.aimed_at(trainer.data.test)
         clean = clean.select(torch.arange(min(len(clean), SHOWN_TRIGGERED)))
         changed = attack.triggered(clean)
-    elif attack.perturb is not None:
+    elif attack.perturb is not None and len(poisoned.rows):
         rows = poisoned.rows[:SHOWN_TRIGGERED]
         clean, changed = train.select(rows), poisoned.train.select(rows)
     else:

@@ -97,7 +97,7 @@ def test_what_an_earlier_version_computed_otherwise_is_another_run(
         assert main(line.split()) == 0
     capsys.readouterr()
     assert main(line.split()) == 2
-    assert "holds another run (revision none there, 2 here)" in capsys.readouterr().err
+    assert "holds another run (revision none there, 3 here)" in capsys.readouterr().err
     assert main([*line.split(), "--overwrite"]) == 0
     assert main(line.split()) == 0
     assert "finished already" in capsys.readouterr().out

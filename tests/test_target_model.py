@@ -137,6 +137,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = f"--dataset folder:{root}/photos --image-size 32 --batch-size 8"
     assert main(f"train mlp --dataset digits --name digits {common}".split()) == 0
     assert main(f"train mlp {folder} --name folder {common}".split()) == 0
+    for name, data in (("digits2", "--dataset digits"), ("folder2", folder)):
+        line = f"train mlp {data} --width 8 --seed 1 --name {name} {common}"
+        assert main(line.split()) == 0
     return root
 
 
@@ -164,6 +167,7 @@ def kinds(place: Path, classes: int) -> dict[str, list[str]]:
         "file": ["--model", f"{place}/given_net.py:{function}"],
         "module": ["--model", f"given_net:{function}"],
         "program": ["--model", str(place / f"program{classes}.pt2")],
+        "ensemble": ["--model", f"ensemble:{run},{run}2"],
     }
 
 
@@ -192,6 +196,7 @@ LABELS = {
     "`FILE.py:FUNCTION`": "file",
     "`package.module:FUNCTION`": "module",
     "`FILE.pt2`": "program",
+    "`ensemble:RUN,RUN`": "ensemble",
 }
 
 

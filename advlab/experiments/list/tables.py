@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from advlab.config.options.listing import ListCommandOptions
+from advlab.config.references import names_code
 from advlab.errors import AdvlabError
 from advlab.runs import checksums, results
 from advlab.runs.results import EarlierResult, Result
@@ -89,9 +90,11 @@ def listed(options: ListCommandOptions) -> list[Listed]:
 
 
 def _models(result: Result | EarlierResult | AdvlabError) -> set[str | None]:
-    """What ``--model`` may name a run by: the kind of its network, or the code that made it."""
-    network = getattr(result, "network", None)
-    return {getattr(result, "model", None), getattr(network, "source", None)}
+    """What ``--model`` may name a run by: the kind of its network, or the code that made it, with
+    or without its module."""
+    network, model = getattr(result, "network", None), getattr(result, "model", None)
+    function = model.rsplit(":", 1)[-1] if model is not None and names_code(model) else model
+    return {model, function, getattr(network, "source", None)}
 
 
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
 
-from advlab.components import component_names, load_component, suggestion
+from advlab.components import check_known, component_names, load_component, suggestion
 from advlab.config.base import Options
 from advlab.config.options.run import EvaluateOptions
 from advlab.errors import UsageError
@@ -79,15 +79,18 @@ def attack_suite(name: str) -> Any:
         UsageError: there is none of that name, or it is of another kind, as corruptions and
             detection are.
     """
-    suite = load_component(_PACKAGE, name, "suite")
-    if not issubclass(suite.Options, EvaluateOptions):
-        every = [
-            other
-            for other in component_names(_PACKAGE)
-            if issubclass(load_component(_PACKAGE, other, "suite").Options, EvaluateOptions)
-        ]
-        raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(every)}")
-    return suite
+    suites = {
+        other: load_component(_PACKAGE, other, "suite") for other in component_names(_PACKAGE)
+    }
+    of_attacks = {
+        other: suite
+        for other, suite in suites.items()
+        if issubclass(suite.Options, EvaluateOptions)
+    }
+    if name in suites and name not in of_attacks:
+        raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(of_attacks)}")
+    check_known(name, list(of_attacks), "suite")
+    return of_attacks[name]
 
 
 def selected(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -88,6 +89,8 @@ def plain(value: Any, *, as_text: bool) -> Any:
 
 Part = TypeVar("Part", bound="Options")
 
+_THOUSANDS = re.compile(r"(?<![\d_.])\d{1,3}(?:_\d{3})+(?![\d_])")
+
 Conditions = Mapping[str, tuple[str, tuple[str, ...]]]
 """By the name of an option, another option and the values of that one which it goes with."""
 
@@ -124,6 +127,9 @@ class Options(BaseModel):
             raise PydanticCustomError("bool_for_number", "must be a number")
         if field.annotation is bool and not isinstance(value, bool):
             raise PydanticCustomError("no_bool", "must be true or false")
+        if _number_kinds(field):
+            items = [_refusable(item) for item in items]
+            value = items if isinstance(value, list) else items[0]
         return value
 
     @model_validator(mode="after")
@@ -171,6 +177,16 @@ def _number_kinds(field: FieldInfo) -> bool:
     """Whether the field holds numbers only: int, float, lists or optionals of them, and no bool."""
     text = str(field.annotation)
     return ("int" in text or "float" in text) and "bool" not in text and "str" not in text
+
+
+def _refusable(value: object) -> object:
+    """A text that Python takes for a number and people may not, as one that no parser takes for
+    one: digits of another script, or an underscore that does not set thousands apart (1_0 is more
+    likely to be 1.0 than 10)."""
+    if not isinstance(value, str):
+        return value
+    odd = "_" in _THOUSANDS.sub("", value) or not value.isascii()
+    return f"no number: {value}" if odd else value
 
 
 def flag_of(field: FieldInfo) -> Flag:

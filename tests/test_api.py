@@ -512,7 +512,9 @@ def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
     network, images, labels = small()
     with pytest.raises(UsageError, match=r"unknown attack .*; there are: apgd, "):
         advlab.attack(network, images, labels, name, eps=0.1)
-    with pytest.raises(UsageError, match=r"unknown suite .*; there are: autoattack, quick, standard$"):
+    with pytest.raises(
+        UsageError, match=r"unknown suite .*; there are: autoattack, quick, standard$"
+    ):
         advlab.evaluate(network, images, labels, eps=0.1, suite=name)
     with pytest.raises(UsageError, match="name: must be a text or a path, not"):
         advlab.load_model(name)

@@ -249,7 +249,10 @@ def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None
         ),
         ("mine.py --epochs 1", "add the function that makes the network, as in mine.py:FUNCTION"),
         ("cnn --weights samples/train/base", "holds mlp, and cnn is trained here"),
-        ("mlp --weights other.pth", "is not a checkpoint of advlab"),
+        (
+            "mlp --weights other.pth",
+            "looks like one of torch.save; a state dict goes with",
+        ),
         ("mlp --weights nowhere.safetensors", "no file at nowhere.safetensors"),
         ("samples/train/base --width 32", "does not hold weights of mlp"),
         ("mine.py:make --weights other.pth", "does not hold weights of mine.py:make"),

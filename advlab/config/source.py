@@ -35,6 +35,7 @@ _FOLLOWS = {
     "parquet:": "PATH",
     "hf:": "NAME",
     "torchvision:": "NAME",
+    "ensemble:": "RUN,RUN",
     "timm:": "NAME",
     "robustbench:": "NAME",
 }

@@ -87,7 +87,7 @@ def attack_suite(name: str) -> Any:
         for other, suite in suites.items()
         if issubclass(suite.Options, EvaluateOptions)
     }
-    if name in suites and name not in of_attacks:
+    if isinstance(name, str) and name in suites and name not in of_attacks:
         raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(of_attacks)}")
     check_known(name, list(of_attacks), "suite")
     return of_attacks[name]

@@ -7,6 +7,7 @@ kind is never taken for a damaged file of another.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -192,6 +193,12 @@ KINDS: tuple[Kind[Any], ...] = (IMAGE_CLASSIFIER, TEXT_CLASSIFIER, GENERATOR, EN
 """Every kind of checkpoint. A new kind is added here."""
 
 
+_OF_TORCH = (
+    ", but looks like one of torch.save; a state dict goes with the code of its network: "
+    "FILE.py:FUNCTION, and --weights FILE.pt"
+)
+
+
 def kind_of(metadata: Metadata) -> Kind[Any]:
     """The kind of checkpoint that such metadata belong to."""
     return next(kind for kind in KINDS if type(metadata) is kind.metadata)
@@ -218,9 +225,10 @@ def read_metadata(file: Path, kind: Kind[M]) -> M:
         with safe_open(file, framework="np") as content:
             texts = content.metadata() or {}
     except (SafetensorError, OSError) as error:
+        why = _OF_TORCH if file.is_file() and zipfile.is_zipfile(file) else f": {error}"
         raise UsageError(
             f"{file} is not a checkpoint of advlab (a .safetensors file that '{kind.command}' "
-            f"wrote): {error}"
+            f"wrote){why}"
         ) from error
     if kind.key not in texts:
         for other in KINDS:

@@ -53,10 +53,7 @@ Model = Annotated[
         group=_TARGET,
         words=_names,
         accepts=is_target,
-        others=(
-            "a checkpoint, the folder of a run, ensemble:RUN,RUN, FILE.py:FUNCTION or "
-            "package.module:FUNCTION"
-        ),
+        others=("a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION"),
         hints=_text_networks,
         code=names_code,
         place=True,

@@ -419,7 +419,10 @@ REFUSED = [
     ("hotflip --eps 0.1", ["--eps: belongs to the attacks", "not to hotflip, which takes texts"]),
     ("pgd --max-perturbed 0.1", ["deepwordbug, hotflip and word_swap", "which takes images"]),
     ("hotflip --dataset digits", ["--dataset", "names images; texts are taken here"]),
-    ("pgd --dataset imdb", ["--dataset", "names texts; images are taken here"]),
+    (
+        "pgd --dataset imdb",
+        ["--dataset", "names texts; images are taken here, and texts by deepwordbug,"],
+    ),
     ("hotflip --model cnn", ["--model", "takes images; this attack changes texts"]),
     ("pgd --model textcnn", ["--model", "reads texts; images are taken here"]),
     ("hotflip pgd --limit 3", ["attacks on images and on texts do not go into one comparison"]),

@@ -182,10 +182,16 @@ class OptionSource:
         listed += f", {flag.others}" if flag.others else ""
         hints = flag.hints() if flag.hints else {}
         hint = next((hints[word] for word in hints if name.startswith(word)), "")
+        hint += self._for_texts() if hint else ""
         raise UsageError(
             f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
             f"{as_written(item)}{hint}"
         )
+
+    def _for_texts(self) -> str:
+        """Which components of the command take texts, for the refusal of one that does not."""
+        able = [name for name in self.command.components() if self.command.takes(name) == "texts"]
+        return f", and texts by {listed(able)}" if able else ""
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any] | Range]]:
         """The values that are fixed, and those that vary, in the order of the schema: however

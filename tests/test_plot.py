@@ -102,12 +102,12 @@ def test_every_figure_takes_the_dark_style(out: Path, tmp_path: Path) -> None:
 def test_a_width_scales_the_whole_figure(out: Path, tmp_path: Path) -> None:
     line = f"plot train/a --out {out} --figure curves --format png"
     assert main([*line.split(), "--to", str(tmp_path / "usual")]) == 0
-    assert main([*line.split(), "--to", str(tmp_path / "half"), "--width", "4.5"]) == 0
+    assert main([*line.split(), "--to", str(tmp_path / "smaller"), "--width", "7.2"]) == 0
     usual = Image.open(tmp_path / "usual" / "curves.png")
-    half = Image.open(tmp_path / "half" / "curves-4.5in.png")
-    assert (usual.width, half.width) == (9 * 130, round(4.5 * 130))
-    assert half.height == pytest.approx(usual.height / 2, abs=1)
-    assert [path.name for path in (tmp_path / "half").iterdir()] == ["curves-4.5in.png"]
+    smaller = Image.open(tmp_path / "smaller" / "curves-7.2in.png")
+    assert (usual.width, smaller.width) == (9 * 130, round(7.2 * 130))
+    assert smaller.height == pytest.approx(0.8 * usual.height, abs=1)
+    assert [path.name for path in (tmp_path / "smaller").iterdir()] == ["curves-7.2in.png"]
 
 
 def test_figures_of_several_runs_get_a_folder_each(out: Path, tmp_path: Path) -> None:

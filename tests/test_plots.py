@@ -683,13 +683,47 @@ def _extents(drawn: Figure) -> list[NDArray[np.float64]]:
     return [np.asarray(box, dtype=float) for box in boxes]
 
 
-def test_a_narrow_figure_is_a_small_copy_of_the_wide_one() -> None:
+def test_a_smaller_figure_is_a_small_copy_of_the_usual_one() -> None:
     usual, narrow = (
         restyled(curves(THREE_EPOCHS, 3, "A title", "A caption", smoothed=True), "screen", width)
-        for width in (None, 3.3)
+        for width in (None, 8.5)
     )
     for before, after in zip(_extents(usual), _extents(narrow), strict=True):
         assert np.abs(after - before).max() < 0.03  # small letters are rounded to pixels
+
+
+def test_panels_that_would_be_too_small_to_read_stand_below_each_other() -> None:
+    title = "A title that is longer than a column is wide"
+    drawn = curves(THREE_EPOCHS, 3, title, "A caption", smoothed=True)
+    labels = [panel.get_ylabel() for panel in drawn.axes]
+    narrow = restyled(drawn, "screen", 3.3)
+    narrow.draw_without_rendering()
+    assert narrow.get_size_inches()[0] == pytest.approx(3.3)
+    assert [panel.get_ylabel() for panel in narrow.axes] == labels
+    boxes = [panel.get_position() for panel in narrow.axes]
+    assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert all(panel.yaxis.label.get_size() >= 6 for panel in narrow.axes)
+    around = {narrow.get_suptitle(), narrow.get_supxlabel(), *labels}
+    texts = [one for one in narrow.findobj(Text) if getattr(one, "get_text", str)() in around]
+    assert len(texts) == 2 + len(labels)
+    for part in (*texts, *(panel.get_legend() for panel in narrow.axes)):
+        assert part is not None
+        box = part.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= narrow.bbox.width
+
+
+def test_numbers_at_the_ticks_of_a_slide_stand_apart() -> None:
+    points = [
+        {"eps": eps, "psnr_mean": 30.0, "ssim_mean": 0.9, "robust_accuracy": 0.5}
+        for eps in (0.05, 0.1, 0.2)
+    ]
+    slide = restyled(perceptibility(points, "linf", "", ""), "slide", None)
+    slide.draw_without_rendering()
+    for panel in slide.axes:
+        boxes = [one.get_window_extent() for one in panel.get_xticklabels()]
+        assert len(boxes) > 2
+        assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 def test_legends_of_a_slide_stay_beside_each_other_and_its_title_within_the_figure() -> None:

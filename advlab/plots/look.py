@@ -5,6 +5,7 @@ A look changes what a figure is drawn with, never what it shows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -22,8 +23,9 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import DrawingArea, OffsetBox, OffsetImage, PackerBase
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Annotation, Text
+from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import title_width, wrapped
+from advlab.plots.style import ImageAxes, caption_width, title_width, wrapped
 
 Style = Literal["screen", "paper", "slide", "dark"]
 
@@ -38,6 +40,8 @@ _ON_DARK = {
     "#ffffff": _GROUND,
 }
 _SLIDE = 1.35  # how much larger texts and lines are on a slide
+_LEGIBLE = 0.7  # the least scale at which the texts of a figure are read on paper: labels of 7 pt
+_LEGEND_SHARE = 0.94  # of a panel's column that its legend may take
 
 
 def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
@@ -46,20 +50,23 @@ def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
     Args:
         style: ``screen`` as the run drew it; ``paper`` without title and caption, which the paper
             itself sets; ``slide`` with larger texts and lines; ``dark`` for a dark ground.
-        width: in inches; everything is scaled with it. None leaves the width.
+        width: in inches; everything is scaled with it. Where texts would become too small to read,
+            panels that stand side by side are put below each other first, and texts shrink less
+            than the figure, by up to a third. None leaves the width.
     """
     if style == "paper":
         figure.suptitle("")
         figure.supxlabel("")
     if style == "slide":
         figure.supxlabel("")
-        _scale(figure, _SLIDE)
-        _fit_title(figure)
-        _fit_legends(figure)
+        _enlarge(figure, _SLIDE)
     if style == "dark":
         _darken(figure)
     if width is not None:
+        _stack(figure, width)
         factor = width / figure.get_size_inches()[0]
+        if factor < _LEGIBLE and style != "slide":
+            _enlarge(figure, min(_LEGIBLE / factor, _SLIDE))
         figure.set_size_inches(*(factor * side for side in figure.get_size_inches()))
         _scale(figure, factor)
         layout = figure.get_layout_engine()
@@ -69,25 +76,107 @@ def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
     return figure
 
 
-def _fit_title(figure: Figure) -> None:
-    """Break the lines of the title anew, as it has grown."""
-    title = figure.get_suptitle()
-    characters = title_width(figure.get_size_inches()[0] / _SLIDE)
+def _fit_words(figure: Figure, scale: float) -> None:
+    """Break the lines of title and caption anew, for letters that have grown by ``scale`` or a
+    figure that is narrower than it was."""
+    width = figure.get_size_inches()[0] / scale
+    lengths = {
+        figure.get_suptitle(): title_width(width),
+        figure.get_supxlabel(): caption_width(width),
+    }
     for artist in figure.findobj(Text):
-        if isinstance(artist, Text) and title and artist.get_text() == title:
-            artist.set_text(wrapped(title, characters))
+        if isinstance(artist, Text) and artist.get_text() and artist.get_text() in lengths:
+            artist.set_text(wrapped(artist.get_text(), lengths[artist.get_text()]))
+
+
+def _stack(figure: Figure, width: float) -> None:
+    """Put panels that stand in one row into several, as far as their texts would else be too small
+    at this width; a sheet of images, or panels that share an axis, stay as they are."""
+    specs = {panel: spec for panel in figure.axes if (spec := panel.get_subplotspec()) is not None}
+    grids = {spec.get_gridspec() for spec in specs.values()}
+    across, down = figure.get_size_inches()
+    if len(grids) != 1 or any(isinstance(panel, ImageAxes) for panel in specs):
+        return
+    (grid,) = grids
+    shared = any(
+        len(panel.get_shared_x_axes().get_siblings(panel)) > 1
+        or len(panel.get_shared_y_axes().get_siblings(panel)) > 1
+        for panel in specs
+    )
+    columns = max(1, int(width / (across / grid.ncols) / _LEGIBLE))
+    if grid.nrows > 1 or columns >= grid.ncols or shared:
+        return
+    rows = -(-grid.ncols // columns)
+    figure.set_size_inches(across * columns / grid.ncols, down * rows)
+    stacked = figure.add_gridspec(rows, columns)
+    for place, panel in enumerate(specs):
+        panel.set_subplotspec(stacked[divmod(place, columns)])
+    _fit_words(figure, 1)
+
+
+def _enlarge(figure: Figure, factor: float) -> None:
+    """Make texts and lines larger in a figure of the same size, as far as there is room."""
+    _scale(figure, factor)
+    _fit_words(figure, factor)
+    _fit_legends(figure)
+    _fit_panel_titles(figure)
+    _fit_ticks(figure)
+
+
+def _column_width(figure: Figure, panel: Axes) -> float:
+    """The width in pixels of the columns that a panel stands in; of the figure where it stands in
+    none."""
+    spec = panel.get_subplotspec()
+    share = 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
+    return share * float(figure.bbox.width)
 
 
 def _fit_legends(figure: Figure) -> None:
-    """Shrink legends that are wider than the column of their panel."""
-    for panel in figure.axes:
-        legend, spec = panel.get_legend(), panel.get_subplotspec()
-        if legend is None or spec is None:
-            continue
-        columns = len(spec.colspan) / spec.get_gridspec().ncols
-        room = columns * figure.bbox.width / legend.get_window_extent().width
-        if room < 1:
-            _scale(legend, 0.98 * room)
+    """Shrink all legends alike where one is wider than the column of its panel."""
+    legends = [(panel, legend) for panel in figure.axes if (legend := panel.get_legend())]
+    rooms = [
+        _LEGEND_SHARE * _column_width(figure, panel) / legend.get_window_extent().width
+        for panel, legend in legends
+    ]
+    if min(rooms, default=1) < 1:
+        for _, legend in legends:
+            _scale(legend, min(rooms))
+
+
+def _fit_panel_titles(figure: Figure) -> None:
+    """Shrink the titles of all panels alike where one is wider than its column."""
+    titles = [(panel, panel.title) for panel in figure.axes if panel.get_title()]
+    rooms = [
+        _column_width(figure, panel) / (1.04 * title.get_window_extent().width)
+        for panel, title in titles
+    ]
+    if min(rooms, default=1) < 1:
+        for _, title in titles:
+            title.set_fontsize(min(rooms) * float(title.get_fontsize()))
+
+
+def _fit_ticks(figure: Figure) -> None:
+    """Have fewer ticks where the numbers at them would touch."""
+    for fewer in (6, 5, 4, 3):
+        figure.draw_without_rendering()
+        crowded = [panel.xaxis for panel in figure.axes if _touching(panel.xaxis)]
+        for axis in crowded:
+            locator = axis.get_major_locator()
+            if isinstance(locator, MaxNLocator):
+                locator.set_params(nbins=fewer)
+        if not crowded:
+            return
+
+
+def _touching(axis: Axis) -> bool:
+    """Whether numbers beside each other on a horizontal axis stand less than a digit apart."""
+    labels = [one for one in axis.get_ticklabels() if one.get_visible() and one.get_text()]
+    boxes = sorted((one.get_window_extent() for one in labels), key=lambda box: float(box.x0))
+    return any(
+        other.x0 - one.x1 < 0.4 * one.height
+        for one, other in itertools.pairwise(boxes)
+        if other.x1 > one.x1
+    )
 
 
 def _scale(drawn: Artist, factor: float) -> None:

@@ -124,13 +124,18 @@ def figure(width: float, height: float, title: str, caption: str) -> Figure:
         drawn = Figure(figsize=(width, height), layout=layout, dpi=130)
     _Canvas(drawn)
     drawn.suptitle(wrapped(title, title_width(width)), fontsize=12, fontweight="bold")
-    drawn.supxlabel(wrapped(caption, max(30, int(17 * width))), fontsize=7.5, color=GREY)
+    drawn.supxlabel(wrapped(caption, caption_width(width)), fontsize=7.5, color=GREY)
     return drawn
 
 
 def title_width(width: float) -> int:
     """How many characters of a title fit in a figure of this width in inches."""
     return max(20, int(9.5 * width))
+
+
+def caption_width(width: float) -> int:
+    """How many characters of a caption fit in a line of a figure of this width in inches."""
+    return max(30, int(17 * width))
 
 
 def wrapped(text: str, width: int) -> str:
@@ -176,7 +181,7 @@ class _YAxis(YAxis):
         return "default"
 
 
-class _ImageAxes(Axes):
+class ImageAxes(Axes):
     """Axes for an image, without ticks."""
 
     def _init_axis(self) -> None:
@@ -193,7 +198,7 @@ class _ImageAxes(Axes):
 
 def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
     """Axes for images, without ticks: an array (rows, columns)."""
-    panel = {"axes_class": _ImageAxes, "xticks": [], "yticks": []}
+    panel = {"axes_class": ImageAxes, "xticks": [], "yticks": []}
     return axes(drawn, rows, columns, subplot_kw=panel)
 
 

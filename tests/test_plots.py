@@ -702,7 +702,7 @@ def test_panels_that_would_be_too_small_to_read_stand_below_each_other() -> None
     assert [panel.get_ylabel() for panel in narrow.axes] == labels
     boxes = [panel.get_position() for panel in narrow.axes]
     assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(boxes))
-    assert all(panel.yaxis.label.get_size() >= 6 for panel in narrow.axes)
+    assert all(float(panel.yaxis.label.get_fontsize()) >= 6 for panel in narrow.axes)
     around = {narrow.get_suptitle(), narrow.get_supxlabel(), *labels}
     texts = [one for one in narrow.findobj(Text) if getattr(one, "get_text", str)() in around]
     assert len(texts) == 2 + len(labels)

@@ -41,7 +41,7 @@ _ON_DARK = {
 }
 _SLIDE = 1.35  # how much larger texts and lines are on a slide
 _LEGIBLE = 0.7  # the least scale at which the texts of a figure are read on paper: labels of 7 pt
-_LEGEND_SHARE = 0.94  # of a panel's column that its legend may take
+_LEGEND_SHARE = 0.9  # of a panel's column that its legend may take
 
 
 def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
@@ -112,6 +112,7 @@ def _stack(figure: Figure, width: float) -> None:
     for place, panel in enumerate(specs):
         panel.set_subplotspec(stacked[divmod(place, columns)])
     _fit_words(figure, 1)
+    _fit_legends(figure)
 
 
 def _enlarge(figure: Figure, factor: float) -> None:

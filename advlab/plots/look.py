@@ -134,6 +134,7 @@ def _column_width(figure: Figure, panel: Axes) -> float:
 
 def _fit_legends(figure: Figure) -> None:
     """Shrink all legends alike where one is wider than the column of its panel."""
+    figure.draw_without_rendering()  # the size of a legend is known once it was laid out
     legends = [(panel, legend) for panel in figure.axes if (legend := panel.get_legend())]
     rooms = [
         _LEGEND_SHARE * _column_width(figure, panel) / legend.get_window_extent().width

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,8 +22,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from advlab.cli.main import main
-from advlab.components import load_component
+from advlab.components import component_names, load_component
 from advlab.config.options.run import DataOptions
+from advlab.config.resolve import resolve
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.experiments.attack import run as attack_experiment
@@ -710,7 +711,7 @@ def test_without_a_word_on_the_network_the_newest_of_any_kind_is_taken(
         ("fgsm --eps 2", "L∞ radius above 1"),
         ("lp --p inf --eps 1.5", "L∞ radius above 1"),
         ("sigmazero --eps 1.5", "L0 radius is a number of pixels"),
-        ("fmn --norm l0", "--eps 0.1: an L0 radius is a number of pixels"),
+        ("fmn --norm l0 --eps 0.1", "--eps 0.1: an L0 radius is a number of pixels"),
         ("fgsm --eps -0.1", "--eps"),
         ("fgsm --eps nan", "--eps"),
         ("fgsm --norm l3", "--norm"),
@@ -971,3 +972,12 @@ def test_few_search_steps_are_remarked_on(
     assert "cw: few search steps" in capsys.readouterr().out
     assert main([*line.split(), "--search-steps", "5"]) == 0
     assert "few search steps" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("attack", component_names("advlab.attacks"))
+def test_without_a_radius_a_norm_that_counts_pixels_gets_a_number_of_pixels(attack: str) -> None:
+    norm = load_component("advlab.attacks", attack, "attack").Options.model_fields.get("norm")
+    if norm is None or "l0" not in get_args(norm.annotation):
+        pytest.skip(f"{attack} does not measure in L0")
+    (cell,) = resolve("attack", [attack], {"norm": "l0"}, None).cells
+    assert cell.options.eps == [1.0 if attack == "onepixel" else 10.0]

@@ -115,7 +115,8 @@ def accuracy_against_norm(
         )
         _annotate(panel, eps, accuracy, [f"{100 * value:.1f}" for value in accuracy])
     panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
-    panel.set_xlabel(f"norm of the perturbation ({norm_name(norm)})")
+    size = "number of changed pixels" if norm == "l0" else "norm of the perturbation"
+    panel.set_xlabel(f"{size} ({norm_name(norm)})")
     _whole_pixels(panel, norm)
     panel.set_ylabel("accuracy")
     panel.set_ylim(-0.02, 1.05)
@@ -169,16 +170,16 @@ def _whole_pixels(panel: Axes, norm: str) -> None:
 
 
 def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> None:
-    """Words at the points of a line, on the side where the line is not, whether it rises or
-    falls."""
+    """Words at the points of a line, beside the error bars and on the side where the line is not,
+    whether it rises or falls."""
     for place, text in enumerate(texts):
         higher_before = place > 0 and y[place - 1] > y[place]
         higher_after = place + 1 < len(y) and y[place + 1] > y[place]
         offset, side = {
-            (False, False): ((0, 7), "center"),
+            (False, False): ((5, 5), "left"),
             (True, False): ((5, 5), "left"),
             (False, True): ((-5, 5), "right"),
-            (True, True): ((0, -14), "center"),
+            (True, True): ((5, -11), "left"),
         }[higher_before, higher_after]
         panel.annotate(
             text,

@@ -18,6 +18,9 @@ from advlab.config.robustbench import benchmark_of
 LARGEST_SEARCHED = 8 / GREY_LEVELS
 """The largest radius of ``--smallest-eps`` where ``--eps`` does not say."""
 
+DEFAULT_PIXELS = 10.0
+"""How many pixels may change in L0 where ``--eps`` does not say."""
+
 
 Sees = Literal["gradients", "logits", "predicted class", "nothing"]
 
@@ -164,6 +167,16 @@ class AttackOptions(ImageAttackOptions):
         """A search without a radius goes up to 8/255; the default of other attacks is visible."""
         if isinstance(values, dict) and values.get("smallest_eps") is True:
             return {"eps": [LARGEST_SEARCHED], **values}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pixels(cls, values: Any) -> Any:
+        """A radius in L0 is a number of pixels: ten where none is given, and not a tenth."""
+        norm = cls.model_fields.get("norm")
+        usual = norm is None or norm.default == "l0"
+        if isinstance(values, dict) and values.get("norm") == "l0" and not usual:
+            return {"eps": [DEFAULT_PIXELS], **values}
         return values
 
     @model_validator(mode="after")

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from advlab.components import load_component
 from advlab.data.image_set import Images
 from advlab.evaluation.checks import depends_on_batch, preflight
-from advlab.networks.adapter import Adapter, copied, set_evaluation_mode, unwrapped
+from advlab.networks.adapter import (
+    Adapter,
+    AmbiguousOutputError,
+    copied,
+    set_evaluation_mode,
+    unwrapped,
+)
 from advlab.networks.layout import memory_format, place
 from advlab.perturbation.geometry import norm
 from advlab.perturbation.goal import Goal
@@ -125,6 +131,9 @@ SAME: dict[str, Callable[[], nn.Module]] = {
     "tuple": lambda: Around(lambda net, x: (net(x), x)),
     "list with a name first": lambda: Around(lambda net, x: ["features", net(x)]),
     "dictionary": lambda: Around(lambda net, x: {"features": x, "logits": net(x)}),
+    "tuple in a tuple": lambda: Around(lambda net, x: ((net(x), x), x.flatten(2))),
+    "dictionary in a list": lambda: Around(lambda net, x: [{"out": net(x)}, x.flatten(1), x]),
+    "logits in a dictionary": lambda: Around(lambda net, x: (-net(x), {"logits": net(x)})),
     "dictionary without names": lambda: Around(lambda net, x: OrderedDict(out=net(x), aux=x)),
     "object": lambda: Around(lambda net, x: SimpleNamespace(logits=net(x))),
     "scripted": scripted,
@@ -211,6 +220,10 @@ def test_a_named_output_is_taken() -> None:
     torch.testing.assert_close(Adapter(two, output="second")(x), -plain()(x))
     pair = Around(lambda net, x: (net(x), -net(x)))
     torch.testing.assert_close(Adapter(pair, output="1")(x), -plain()(x))
+    nested = Around(lambda net, x: ((net(x), {"second": -net(x)}), x.flatten(1)))
+    torch.testing.assert_close(Adapter(nested, output="0.1.second")(x), -plain()(x))
+    with pytest.raises(AmbiguousOutputError, match=r"0.0 \(.*0.1.second \(.*name them with"):
+        Adapter(nested)(x)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +272,43 @@ def test_a_copy_shares_nothing() -> None:
 def test_wrappers_are_taken_off() -> None:
     network = plain()
     assert unwrapped(compiled(nn.DataParallel(network))) is network
+
+
+class Halved(nn.DataParallel[nn.Module]):
+    """A wrapper with a ``forward`` of its own."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images / 2)
+        return logits
+
+
+def _halves(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0] / 2
+
+
+def hooked() -> nn.Module:
+    wrapper = nn.DataParallel(plain())
+    wrapper.register_forward_pre_hook(_halves)
+    return wrapper
+
+
+def replaced() -> nn.Module:
+    wrapper, network = nn.DataParallel(plain()), plain()
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = network(images / 2)
+        return logits
+
+    wrapper.forward = forward  # type: ignore[method-assign]
+    return wrapper
+
+
+@pytest.mark.parametrize("wrapped", [lambda: Halved(plain()), hooked, replaced])
+def test_a_wrapper_that_does_something_of_its_own_stays(wrapped: Callable[[], nn.Module]) -> None:
+    network = wrapped().eval()
+    images = torch.rand(4, 1, 8, 8)
+    assert torch.equal(unwrapped(network)(images), network(images))
+    assert torch.equal(Victim(Adapter(network)).logits(images), network(images))
 
 
 def test_weights_of_volumes_keep_their_layout() -> None:

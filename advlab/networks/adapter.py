@@ -245,7 +245,8 @@ def _runs_alone(network: nn.Module, inputs: Tensor) -> bool:
 
 
 def _tensors(returned: object) -> dict[str, Tensor]:
-    """The tensors in what a network returned, by key, number or attribute."""
+    """The tensors in what a network returned, by key, number or attribute; those of a tuple, list
+    or mapping within it by both names, as in ``0.1``."""
     named: Iterable[tuple[object, object]] = ()
     if isinstance(returned, Mapping):
         named = returned.items()
@@ -255,7 +256,12 @@ def _tensors(returned: object) -> dict[str, Tensor]:
         named = enumerate(returned)
     elif hasattr(returned, "__dict__"):
         named = vars(returned).items()
-    entries = {str(name): one for name, one in named if isinstance(one, Tensor)}
+    entries: dict[str, Tensor] = {}
+    for name, one in named:
+        if isinstance(one, Tensor):
+            entries[str(name)] = one
+        elif isinstance(one, (Mapping, tuple, list)):
+            entries |= {f"{name}.{inner}": tensor for inner, tensor in _tensors(one).items()}
     if "logits" not in entries and isinstance(one := getattr(returned, "logits", None), Tensor):
         entries["logits"] = one
     return entries
@@ -267,8 +273,9 @@ def _chosen(entries: Mapping[str, Tensor], classes: int | None) -> str:
     Raises:
         AmbiguousOutputError: nothing tells which they are.
     """
-    if "logits" in entries or len(entries) == 1:
-        return "logits" if "logits" in entries else next(iter(entries))
+    named = [name for name in entries if _last(name) == "logits"]
+    if "logits" in entries or len(entries) == 1 or len(named) == 1:
+        return "logits" if "logits" in entries else next(iter(named or entries))
     rows = {
         name: one.shape[1]
         for name, one in entries.items()
@@ -280,7 +287,7 @@ def _chosen(entries: Mapping[str, Tensor], classes: int | None) -> str:
     for candidates in (fitting, list(rows), alone if classes in (None, 2) else []):
         if len(candidates) == 1:
             return candidates[0]
-        usual = [name for name in _USUAL_NAMES if name in candidates]
+        usual = [name for own in _USUAL_NAMES for name in candidates if _last(name) == own]
         if len(usual) == 1:
             return usual[0]
         if candidates:
@@ -289,6 +296,11 @@ def _chosen(entries: Mapping[str, Tensor], classes: int | None) -> str:
         f"it returns several tensors, and nothing tells which are the logits: {_listed(entries)}; "
         "name them with --output (output= in Python)"
     )
+
+
+def _last(name: str) -> str:
+    """What an entry is called in the tuple or mapping that holds it."""
+    return name.rpartition(".")[2]
 
 
 def _listed(entries: Mapping[str, Tensor]) -> str:
@@ -300,12 +312,15 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _entry(returned: object, name: str) -> object:
+    """What stands in ``returned`` under a key, number or attribute; ``0.1`` is the second entry of
+    the first."""
     if isinstance(returned, Mapping) and name in returned:
         return returned[name]
     if isinstance(returned, (tuple, list)) and name.lstrip("-").isdecimal():
         number = int(name)
         return returned[number] if -len(returned) <= number < len(returned) else None
-    return getattr(returned, name, None)
+    first, dot, rest = name.partition(".")
+    return _entry(_entry(returned, first), rest) if dot else getattr(returned, name, None)
 
 
 def _described(returned: object) -> str:
@@ -339,18 +354,37 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``.
 
     Those wrappers spread the work or speed it up; the function is that of the network inside, which
-    can be copied and moved to another device.
+    can be copied and moved to another device. A wrapper that does something of its own stays: one
+    of a class derived from these with another ``forward``, or one with hooks.
     """
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner: object = network
     while True:
-        if isinstance(inner, parallel):
-            inner = inner.module
-        elif isinstance(getattr(inner, "_orig_mod", None), nn.Module):
-            inner = getattr(inner, "_orig_mod")  # noqa: B009  (OptimizedModule declares no such name)
-        else:
-            assert isinstance(inner, nn.Module)
+        assert isinstance(inner, nn.Module)
+        within = _within(inner)
+        if within is None or _has_hooks(inner):
             return inner
+        inner = within
+
+
+def _within(wrapper: nn.Module) -> nn.Module | None:
+    """The network in a wrapper that passes everything on to it; None for any other module."""
+    kind = type(wrapper)
+    if kind.__module__.partition(".")[0] == "torch" and hasattr(wrapper, "_orig_mod"):
+        compiled: nn.Module = wrapper._orig_mod  # type: ignore[assignment]
+        return compiled
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    usual = next((one for one in parallel if isinstance(wrapper, one)), None)
+    if usual is None or "forward" in vars(wrapper):
+        return None
+    if any(getattr(kind, name) is not getattr(usual, name) for name in ("forward", "__call__")):
+        return None
+    inner: nn.Module = wrapper.module  # type: ignore[assignment]
+    return inner
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return any(vars(module).get(name) for name in hooks)
 
 
 def set_evaluation_mode(network: nn.Module) -> None:

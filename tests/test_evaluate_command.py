@@ -378,6 +378,11 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
 
 
+def one_logit(z: torch.Tensor) -> torch.Tensor:
+    """A single output as an adapter hands it on."""
+    return torch.cat([torch.zeros_like(z), z], dim=1)
+
+
 @pytest.mark.parametrize(
     ("outputs", "checks"),
     [
@@ -388,6 +393,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda z: (8 * z[:3]).sigmoid(), []),  # nine numbers may be so by chance
         (lambda z: 0.2 + 0.6 * (8 * z).sigmoid(), []),  # logits of a network that is not sure
         (lambda z: (8 * z).relu(), []),
+        (lambda z: one_logit(0.2 + 0.6 * z[:, :1].sigmoid()), ["sigmoid outputs"]),
+        (lambda z: one_logit(z[:, :1]), []),
     ],
 )
 def test_outputs_are_told_from_logits(

@@ -182,6 +182,13 @@ def probability_check(logits: Tensor) -> dict[str, str]:
             "where the network is sure"
         }
     low, high = float(logits.min()), float(logits.max())
+    single = logits.shape[1] == 2 and not bool(logits[:, 0].any())
+    if single and logits.numel() >= _FEWEST_OUTPUTS and low >= 0 and high <= 1:
+        return {
+            "sigmoid outputs": "the single output lies in [0, 1] for every image, as a probability "
+            "does; it is read as a logit, by which every image is of the second class: return it "
+            "without the sigmoid, or accuracies are wrong"
+        }
     # Logits of a network that is not sure may lie there too, but not from one end to the other.
     if logits.numel() >= _FEWEST_OUTPUTS and 0 <= low < _END and 1 - _END < high <= 1:
         return {

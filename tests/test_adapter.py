@@ -19,6 +19,7 @@ from advlab.evaluation.checks import depends_on_batch, preflight
 from advlab.networks.adapter import (
     Adapter,
     AmbiguousOutputError,
+    NetworkError,
     copied,
     set_evaluation_mode,
     unwrapped,
@@ -59,6 +60,12 @@ def changing_its_input(net: nn.Module, x: Tensor) -> Tensor:
     x.mul_(2).sub_(1)
     logits: Tensor = net(x.add(1).div(2))
     x.fill_(7)
+    return logits
+
+
+def one_at_a_time(net: nn.Module, x: Tensor) -> Tensor:
+    assert len(x) == 1
+    logits: Tensor = net(x)[0]
     return logits
 
 
@@ -134,6 +141,8 @@ SAME: dict[str, Callable[[], nn.Module]] = {
     "tuple in a tuple": lambda: Around(lambda net, x: ((net(x), x), x.flatten(2))),
     "dictionary in a list": lambda: Around(lambda net, x: [{"out": net(x)}, x.flatten(1), x]),
     "logits in a dictionary": lambda: Around(lambda net, x: (-net(x), {"logits": net(x)})),
+    "one image at a time": lambda: Around(one_at_a_time),
+    "squeezed": lambda: Around(lambda net, x: net(x).squeeze()),
     "dictionary without names": lambda: Around(lambda net, x: OrderedDict(out=net(x), aux=x)),
     "object": lambda: Around(lambda net, x: SimpleNamespace(logits=net(x))),
     "scripted": scripted,
@@ -272,6 +281,24 @@ def test_a_copy_shares_nothing() -> None:
 def test_wrappers_are_taken_off() -> None:
     network = plain()
     assert unwrapped(compiled(nn.DataParallel(network))) is network
+
+
+def test_a_network_that_takes_few_images_is_not_called_for_each() -> None:
+    def few(net: nn.Module, x: Tensor) -> Any:
+        assert len(x) <= 3, "too many"
+        return net(x)
+
+    with pytest.raises(NetworkError, match=r"too many.*, on a batch of 4 .*smaller batches may do"):
+        Adapter(Around(few))(torch.rand(4, 1, 8, 8))
+
+
+def test_logits_of_a_single_image_may_be_squeezed() -> None:
+    x = torch.rand(1, 1, 8, 8)
+    network = Around(lambda net, x: net(x).squeeze())
+    assert torch.equal(Adapter(network)(x), plain()(x))
+    single = Around(lambda net, x: net(x)[:, 1].squeeze())
+    z = plain()(x)[:, 1]
+    assert torch.equal(Adapter(single)(x), torch.stack([torch.zeros_like(z), z], dim=1))
 
 
 class Halved(nn.DataParallel[nn.Module]):

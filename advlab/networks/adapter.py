@@ -49,6 +49,7 @@ class Adapter(nn.Module):
       ``classes``); else, among those of shape (N, k), ``out`` or ``output``, or the only one.
       ``output`` names another entry. The first choice is kept, and a line says it.
     - Sparse logits are taken as the dense tensor with the same values.
+    - A network that takes one image at a time is called for each.
     - One logit z is taken as the logits (0, z) of two classes, whose softmax is z's sigmoid.
     - A logit of −∞, by which networks mask classes that they do not use, becomes a finite one far
       below all others, since attacks take differences of logits.
@@ -76,6 +77,7 @@ class Adapter(nn.Module):
         self.output = output
         self.classes = classes
         self._taken: str | None = None
+        self._alone = False
         self._takes: dict[torch.dtype, torch.dtype] = {}
         self._made_under = made_under(network)
         self.groups = None if groups is None else [list(group) for group in groups]
@@ -90,6 +92,7 @@ class Adapter(nn.Module):
         """The same contract around another network, such as a copy."""
         twin = Adapter(network, self.output, self.groups, self.classes)
         twin._taken, twin._made_under = self._taken, self._made_under
+        twin._alone = self._alone
         return twin
 
     @property
@@ -118,12 +121,14 @@ class Adapter(nn.Module):
         inputs = images.to(self._dtype_for(images))
         if inputs is images and not _leaves_inputs_alone(self.network):
             inputs = images.clone()
-        logits = self._logits_in(self._called(inputs))
+        logits = self._logits_of(inputs)
         if logits.is_inference():  # forward ran in inference mode, whose tensors autograd refuses
             logits = logits.clone()
         if logits.layout != torch.strided:
             logits = logits.to_dense()
-        if logits.dim() == 1 and len(logits) == len(images):
+        if len(images) == 1:
+            logits = _row(logits)
+        elif logits.dim() == 1 and len(logits) == len(images):
             logits = logits[:, None]
         if logits.dim() != 2 or len(logits) != len(images):
             raise ValueError(
@@ -161,6 +166,22 @@ class Adapter(nn.Module):
             except Exception:  # of a kind of its own, where types do not match
                 return False
         return True
+
+    def _logits_of(self, inputs: Tensor) -> Tensor:
+        """The logits on a batch, or on each of its images where the network takes one at a time, as
+        a program does that was exported with one."""
+        if not self._alone:
+            try:
+                return self._logits_in(self._called(inputs))
+            except NetworkError:
+                if len(inputs) < 2 or _runs(self.network, inputs[:2]):
+                    raise
+                if not _runs(self.network, inputs[:1]):
+                    raise
+            self._alone = True
+            logger.info("the network takes one image at a time, and is called for each")
+        each = [self._logits_in(self._called(one)) for one in inputs.split(1)]
+        return torch.cat([_row(logits) for logits in each])
 
     def _called(self, inputs: Tensor) -> object:
         """What the network returns."""
@@ -223,7 +244,7 @@ def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
         batch = f"{count} image{'' if count == 1 else 's'} of {_shape(inputs[0])}"
         if inputs.dim() == 4 and inputs.shape[-1] in _CHANNELS and inputs.shape[1] > max(_CHANNELS):
             hint = "; the last dimension looks like channels, which come first here"
-        elif count != 1 and _runs_alone(network, inputs):
+        elif count != 1 and _runs(network, inputs[:1]):
             hint = "; smaller batches may do: --batch-size N"
         if isinstance(error, torch.OutOfMemoryError):
             raise EnvironmentFailure(
@@ -235,11 +256,11 @@ def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
         ) from error
 
 
-def _runs_alone(network: nn.Module, inputs: Tensor) -> bool:
-    """Whether a network that failed on a batch takes its first input alone."""
+def _runs(network: nn.Module, inputs: Tensor) -> bool:
+    """Whether a network takes these inputs, with a gradient where they have one."""
     devices = [inputs.device] if inputs.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad(), suppress(Exception, SystemExit):
-        network(inputs[:1].detach().clone())
+    with torch.random.fork_rng(devices), suppress(Exception, SystemExit):
+        network(inputs.detach().clone().requires_grad_(inputs.requires_grad))
         return True
     return False
 
@@ -296,6 +317,11 @@ def _chosen(entries: Mapping[str, Tensor], classes: int | None) -> str:
         f"it returns several tensors, and nothing tells which are the logits: {_listed(entries)}; "
         "name them with --output (output= in Python)"
     )
+
+
+def _row(logits: Tensor) -> Tensor:
+    """The logits of a single image as a row, where its network has squeezed them."""
+    return logits.reshape(1, -1) if logits.dim() < 2 else logits
 
 
 def _last(name: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import os
 import random
 import sys
 import warnings
@@ -41,12 +42,13 @@ def load(place: str, where: str) -> nn.Module:
     if place.endswith(".pt2"):
         return _program(Path(place), where)
     source, _, attribute = place.rpartition(":")
-    before = torch.get_default_dtype()
+    before, folder = torch.get_default_dtype(), Path.cwd()
     try:
         network = _called(source, attribute, where)
         remember(network, torch.get_default_dtype())
     finally:  # whatever the file has set
         torch.set_default_dtype(before)
+        os.chdir(folder)  # the places of data and runs are relative to it
     set_evaluation_mode(network)
     return network
 
@@ -61,6 +63,11 @@ def _called(source: str, attribute: str, where: str) -> nn.Module:
     function = getattr(module, attribute, None)
     if not callable(function):
         raise UsageError(f"{where}: {source} has no function {attribute!r}")
+    if isinstance(function, nn.Module):
+        raise UsageError(
+            f"{where}: {attribute} is a network, and a function that makes one is needed, such as "
+            f"'def make(): return {attribute}'"
+        )
     try:
         with _seeded():
             network = function()

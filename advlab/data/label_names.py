@@ -25,7 +25,9 @@ _PERHAPS_MISSING = (
 _SMALL = str.maketrans("аеорсухіјѕһԁԛԝο", "aeopcyxijshdqwo")
 _CAPITALS = str.maketrans("АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX")
 
-_SIGNS = " .,;:!'\"`\u2018\u2019\u201c\u201d"  # what may stand around a label by mistake
+# What may stand around a label by mistake, of which full stops and commas belong to numbers.
+_QUOTES = " '\"`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a()[]{}<>"
+_SIGNS = f"{_QUOTES}.,;:!"
 _SHORT = {
     "pos": "positive",
     "neg": "negative",
@@ -42,9 +44,10 @@ def near_equal(labels: Sequence[str]) -> list[list[str]]:
     """Return the groups of different labels that may be meant for one class.
 
     Labels belong together if they differ in nothing but case, white space, the spelling of Unicode,
-    invisible characters, quotes and punctuation around them, and letters of other alphabets that
-    look the same, or if they are the same number. ``pos`` belongs to ``positive``, and ``true`` to
-    ``1`` where there are truth values alone. In each group the most frequent spelling comes first.
+    invisible characters, quotes, brackets and punctuation around them, and letters of other
+    alphabets that look the same, or if they are the same number. ``pos`` belongs to ``positive``,
+    and ``true`` to ``1`` where there are truth values alone. In each group the most frequent
+    spelling comes first.
     """
     counts = Counter(labels)
     keys = {label: _key(label) for label in counts}
@@ -104,9 +107,10 @@ def _key(label: str) -> object:
         character
         for character in unicodedata.normalize("NFKC", label)
         if unicodedata.category(character) != "Cf"  # such as a space of no width
-    )
-    if (number := _number(visible)) is not None:
-        return number
+    ).replace("\u2212", "-")  # the minus sign of word processors
+    for written in (visible, visible.strip(_QUOTES)):
+        if (number := _number(written)) is not None:
+            return number
     if any(character.isascii() and character.isalpha() for character in visible):
         visible = visible.translate(_CAPITALS)
     word = _without_case(visible).translate(_SMALL)
@@ -118,8 +122,10 @@ def _number(label: str) -> int | float | None:
     """The number that a label is, with a point or a comma; None for any other label."""
     if re.fullmatch(r"\s*[+-]?\d{1,300}\s*", label):
         return int(label)  # as floats, long identifiers would be equal
-    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", label) and not re.search(r",\d{3}\s*$", label):
-        label = label.replace(",", ".")  # and 1,000 may be a thousand
+    if re.fullmatch(r"\s*[+-]?\d{1,3}(,\d{3})+\s*", label):
+        return int(label.replace(",", ""))
+    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", label):
+        label = label.replace(",", ".")
     try:
         number = float(label) if "_" not in label else math.nan
     except ValueError:

@@ -284,7 +284,7 @@ def _check(path: Path, names: list[str], text: int | None, label: int | None) ->
     if len(names) == 1:
         raise UsageError(
             f"{path}: there is one column, {names[0][:200]!r}; --delimiter names the character "
-            "between the cells"
+            "between the cells, and a title or comment above the header must be removed"
         )
     raise UsageError(
         f"{path}: cannot detect the columns; --text-column and --label-column must name two of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from advlab.cli.main import main
 from advlab.experiments.scratch import check as scratch_check
-from advlab.experiments.scratch import train
+from advlab.experiments.scratch import figures, train
 from advlab.experiments.scratch.derivatives import derivatives
 from advlab.scratch import layers
 from advlab.scratch import network as scratch_network
@@ -314,7 +315,7 @@ def test_a_damaged_state_is_refused_in_a_line(
 
 @pytest.mark.painted
 def test_a_sweep_ends_in_a_table_and_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (
         main(
@@ -323,13 +324,21 @@ def test_a_sweep_ends_in_a_table_and_pictures(
         == 0
     )
     printed = capsys.readouterr().out
-    assert "60 % or 88 %" in printed
+    assert "report" not in printed  # its figures are of another network on MNIST
     assert "best on the validation images: learning rate 1" in printed
     (folder,) = (tmp_path / "compare").iterdir()
     assert {"sweep.png", "sweep.md", "epochs.png", "table.md", "metrics.json"} <= {
         file.name for file in folder.iterdir()
     }
     assert len(list((tmp_path / "scratch").iterdir())) == 6
+    # As if the report were of this network.
+    (one, *_) = (tmp_path / "scratch").iterdir()
+    model = json.loads((one / "metrics.json").read_text())["model"]
+    monkeypatch.setattr(figures, "_REPORTED_OF", (model, "digits"))
+    shutil.rmtree(folder)
+    line = ["scratch", *SMALL, "--lr", "1e-3", "0.1", "1", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(line) == 0
+    assert "60 % or 88 %" in capsys.readouterr().out
 
 
 def test_a_check_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,7 +221,6 @@ def test_figures_are_what_they_are_called() -> None:
     lines = history("samples/train/run")
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert result["val_accuracy"] == max(line["val_accuracy"] for line in lines)
-    assert result["train_accuracy"] == lines[result["best_epoch"] - 1]["accuracy"]
     # What is kept is the network of the best epoch: measured anew it has the best epoch's figures.
     data = load_images.load(DataOptions(dataset="digits"))
     network, card = checkpoint.load(Path("samples/train/run"))
@@ -230,6 +229,9 @@ def test_figures_are_what_they_are_called() -> None:
     assert (
         accuracy(logits, data.val.labels) == result["val_accuracy"] == card.training["val_accuracy"]
     )
+    with torch.no_grad():
+        logits_of_train = network(data.train.inputs(slice(None)))
+    assert accuracy(logits_of_train, data.train.labels) == result["train_accuracy"]
     assert card.training == {
         "seed": 5,
         "epoch": result["best_epoch"],
@@ -307,7 +309,8 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
     assert train(f"{SMALL} --epochs 2") == 0
     assert "test" not in seen[: seen.index("fitted")]
     # Once through in batches, and once more for the picture of a mistake.
-    assert seen[seen.index("fitted") :] == ["fitted", *["test"] * (-(-360 // EVALUATION_BATCH) + 1)]
+    afterwards = [kind for kind in seen[seen.index("fitted") :] if kind == "test"]
+    assert len(afterwards) == -(-360 // EVALUATION_BATCH) + 1
 
 
 def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:

@@ -133,7 +133,7 @@ def fit_network(
     leave_rest_to_first()
     best, _ = checkpoint.load(file)
     place(best, machine.device)
-    return _measured(best, progress, len(train), data, machine, file)
+    return _measured(best, progress, train, data, machine, file)
 
 
 def _training_record(seed: int, progress: TrainingProgress) -> dict[str, JsonValue]:
@@ -212,7 +212,7 @@ def fit_texts(
     )
     leave_rest_to_first()
     best, _ = checkpoint.load_text_classifier(file)
-    return _measured(best.to(machine.device), progress, len(train), data, machine, file)
+    return _measured(best.to(machine.device), progress, train, data, machine, file)
 
 
 def vectors_for(options: Any, data: TextSet, train: Texts) -> Vectors | None:
@@ -291,24 +291,26 @@ def _perturbs_embeddings(options: Any) -> bool:
 def _measured(
     best: nn.Module,
     progress: TrainingProgress,
-    trained_on: int,
+    train: Examples,
     data: ImageSet | TextSet,
     machine: Machine,
     file: Path,
 ) -> Fitted:
-    # The figure that is reported, and that every attack starts from, is taken in the network's own
-    # float32.
-    test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
+    # The figures that are reported, and that every attack starts from, are taken in the network's
+    # own float32.
+    exact = Machine(machine.device, "fp32")
+    test_logits = logits_of(best, data.test, exact)
+    train_logits = logits_of(best, train, exact, "accuracy on training data")
     test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
     figures = TrainedFigures(
         test_accuracy=accuracy(test_logits, data.test.labels),
         test_loss=test_loss if math.isfinite(test_loss) else None,
         val_accuracy=progress.best["val_accuracy"],
-        train_accuracy=progress.best["accuracy"],
+        train_accuracy=accuracy(train_logits, train.labels),
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         unit="images" if isinstance(data, ImageSet) else "texts",
-        examples=SplitSizes(train=trained_on, val=len(data.val), test=len(data.test)),
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
         checkpoint=checkpoint.FILE,
         checkpoint_sha256=checkpoint.sha256(file),
         majority_accuracy=majority_accuracy(data.test.labels),

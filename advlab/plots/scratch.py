@@ -24,7 +24,8 @@ def sweep(
 
     Args:
         ours: shares, a run each, by learning rate.
-        reported: the report's, by learning rate; several where it contradicts itself.
+        reported: the report's, by learning rate; several where it contradicts itself. Empty for
+            data or a network that it is not about.
         whose: what the legend calls the report.
     """
     drawn = figure(7.2, 4.4, title, caption)
@@ -51,15 +52,16 @@ def sweep(
             fontsize=8,
         )
     points = [(rate, value) for rate, values in sorted(reported.items()) for value in values]
-    panel.plot(
-        *zip(*points, strict=True),
-        "s",
-        color=COLOURS[1],
-        markerfacecolor="none",
-        markersize=8,
-        markeredgewidth=1.6,
-        label=whose,
-    )
+    if points:
+        panel.plot(
+            *zip(*points, strict=True),
+            "s",
+            color=COLOURS[1],
+            markerfacecolor="none",
+            markersize=8,
+            markeredgewidth=1.6,
+            label=whose,
+        )
     panel.set_xscale("log")
     panel.set_ylim(0, 1.08)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

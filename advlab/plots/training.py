@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
 
+_RUNNING = "training: averages over each epoch, while the network changes"
+
 
 @drawing
 def curves(
@@ -39,6 +41,7 @@ def curves(
     """
     radius = "val_mean_radius" in history[0]
     count = 2 + bool(objective) + radius
+    caption = " · ".join(filter(None, [_RUNNING, caption]))
     drawn = figure(4.5 * count if count < 3 else 4 * count, 4.2, title, caption)
     panels = list(axes(drawn, 1, count)[0])
     losses, accuracy = panels[: 1 + bool(objective)], panels[1 + bool(objective)]

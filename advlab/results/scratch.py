@@ -13,7 +13,9 @@ class ScratchTrainResult(Result):
     Attributes:
         lr: learning rate of plain SGD.
         test_accuracy, test_loss: of the weights of ``best_epoch``, on the test images.
-        val_accuracy, train_accuracy: of the same epoch; the latter in the pass that trained.
+        val_accuracy, train_accuracy: of the same weights on validation and training images; in
+            results of earlier versions the latter is the average over the pass that trained that
+            epoch.
         checkpoint_sha256: hash of ``model.safetensors``.
         majority_accuracy: of always the class that most test images are of; None in results of
             earlier versions.

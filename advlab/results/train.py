@@ -14,7 +14,9 @@ class TrainedFigures(Record):
         test_accuracy, test_loss: of the network of ``best_epoch`` in float32; the loss is None
         where it is not finite.
         val_accuracy: of that epoch, by which it was chosen.
-        train_accuracy: in the pass that trained that epoch.
+        train_accuracy: of the same network on the training examples, as they are without
+            augmentation; in results of earlier versions the average over the pass that trained
+            that epoch.
         epochs: that were trained.
         unit: what an example is.
         examples: how many were trained on, validated on and tested on.

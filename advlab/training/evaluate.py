@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from advlab.networks.layout import arranged, memory_format
+from advlab.progress import with_progress
 from advlab.runs.machine import Machine
 
 # One size for every evaluation: sums in a matrix product may differ in their last bits between
@@ -38,10 +40,15 @@ class Examples(Protocol):
 
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
-    """The network's logits, float32 (N, classes) on the CPU. The caller sets the model's mode."""
+def logits_of(model: nn.Module, examples: Examples, machine: Machine, title: str = "") -> Tensor:
+    """The network's logits, float32 (N, classes) on the CPU. The caller sets the model's mode.
+
+    Args:
+        title: of a bar that counts the batches; without one no progress is shown.
+    """
     parts, layout = [], memory_format(model)
-    for start in range(0, len(examples), EVALUATION_BATCH):
+    starts: Iterable[int] = range(0, len(examples), EVALUATION_BATCH)
+    for start in with_progress(starts, title, "batches") if title else starts:
         inputs = arranged(
             examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device), layout
         )

@@ -21,6 +21,7 @@ from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
 from advlab.metrics.classification import confusion_matrix, majority_accuracy, majority_warning
+from advlab.metrics.intervals import with_interval
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
 from advlab.plots.training import curves
@@ -119,7 +120,7 @@ def _measure(
         test_accuracy=accuracy(logits, test_labels),
         test_loss=cross_entropy_of_logits(logits, test_labels),
         val_accuracy=best_record["val_accuracy"],
-        train_accuracy=best_record["accuracy"],
+        train_accuracy=accuracy(network.logits(inputs), labels),
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
@@ -277,7 +278,7 @@ def _write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
 
 def _report(result: ScratchTrainResult) -> None:
     lines = [
-        ["test accuracy", percent(result.test_accuracy)],
+        ["test accuracy", with_interval(result.test_accuracy, result.examples.test)],
         ["validation accuracy", percent(result.val_accuracy)],
         ["kept epoch", f"{result.best_epoch} of {result.epochs}"],
         ["parameters", f"{result.parameters:,}"],

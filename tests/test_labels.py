@@ -100,6 +100,7 @@ def test_they_are_pointed_out_and_merged_on_request(tmp_path: Path) -> None:
     [
         (["a", "b", "N/A"], "'N/A' is a class like any other here; if it marks texts without a"),
         (["?", "b", "None"], "'?', 'None' are classes like any others here; if they mark texts"),
+        (["0", "1", "2", "255"], "'255' is a class like any other here; if it marks texts without"),
         (["-1", "0", "1"], "'-1' is a class like any other here; if it marks texts without"),
         (["-1", "1"], ""),
     ],

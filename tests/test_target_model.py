@@ -636,6 +636,29 @@ def test_classes_of_other_names_are_taken_by_number_with_a_note(
     assert "other names" not in capsys.readouterr().out
 
 
+def test_the_order_in_which_outputs_are_taken_is_said(
+    tmp_path: Path,
+    figures: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = tuple(str(number) for number in range(11))  # as texts: 0, 1, 10, 2, ...
+    photos = photo_folder(tmp_path / "data" / "numbers", names)
+    (tmp_path / "eleven.py").write_text(
+        "from torch import nn\n\ndef make():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 11))\n"
+    )
+    line = "attack noise --eps 0 --precision fp32"
+    data = ("--dataset", f"folder:{photos}", "--image-size", "32")
+    figures("--model", "eleven.py:make", *data, command=line)
+    said = capsys.readouterr().out
+    assert "in the order of the class names, 0 as '0', 1 as '1', 2 as '10', 10 as '9'" in said
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    figures("--model", "eleven.py:make", *data, "--classes", "names.txt", command=line)
+    assert "in the order of the class names" not in capsys.readouterr().out
+
+
 def test_classes_that_count_as_one(
     place: Path, figures: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

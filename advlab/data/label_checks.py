@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from advlab.data import label_names
 from advlab.errors import EnvironmentFailure, UsageError
 
+_LAST_BYTE = 255  # what segmentation and other data sets of bytes write for "no label"
+
 
 def check_labels(
     labels: NDArray[np.integer], images: int, classes: int, path: Path, every_class: bool
@@ -97,16 +99,18 @@ def unlabelled(classes: Sequence[str], noun: str) -> list[str]:
     """Return a sentence about classes that may mark examples without a label.
 
     That is -1 beside at least two others, as of STL-10's images; of -1 and 1 alone both are meant
-    as classes. And it is a name such as ``N/A``.
+    as classes. It is 255, the largest byte, far beyond all others. And it is a name such as
+    ``N/A``.
 
     Args:
         noun: what the examples are, in the plural.
     """
-    names = [
-        name
-        for name in classes
-        if label_names.perhaps_missing(name) or (name == "-1" and len(classes) > 2)
-    ]
+    several = len(classes) > 2
+    numbers = [int(name) for name in classes if name.isdecimal()]
+    odd = {"-1"} if several else set()
+    if several and len(numbers) == len(classes) and sorted(numbers)[-2] < _LAST_BYTE // 2:
+        odd.add(str(_LAST_BYTE))
+    names = [name for name in classes if label_names.perhaps_missing(name) or name in odd]
     if not names:
         return []
     one = len(names) == 1

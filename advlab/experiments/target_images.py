@@ -307,6 +307,8 @@ def _numbered_as(target: TargetModel, data: ImageSet, count: int) -> ImageSet:
         return data.relabelled(numbers, target.classes.names)
     if count == len(data.classes):
         names = None if target.classes is None else target.classes.names
+        if names is None and (order := _order_of_names(data)):
+            return replace(data, remarks=(*data.remarks, order))
         if names is None or names == data.classes or len(names) != count:
             return data
         pairs = zip(names, data.classes, strict=True)
@@ -325,6 +327,20 @@ def _numbered_as(target: TargetModel, data: ImageSet, count: int) -> ImageSet:
         f"{target.where}: its network tells {count} classes apart, and {data.name} has "
         f"{len(data.classes)}{way_out}; 'advlab train {target.place} --dataset {data.name}' trains "
         "it on them"
+    )
+
+
+def _order_of_names(data: ImageSet) -> str:
+    """A sentence about the order in which a network's outputs are taken, where the names of the
+    user's classes gave it; empty where their numbers did."""
+    unlike = [number for number, name in enumerate(data.classes) if name != str(number)]
+    if ":" not in data.name or not unlike:
+        return ""
+    first = sorted({0, 1, unlike[0], unlike[-1]} & set(range(len(data.classes))))
+    pairs = ", ".join(f"{number} as {data.classes[number]!r}" for number in first)
+    return (
+        f"the network's outputs are taken in the order of the class names, {pairs}; --classes FILE "
+        "lists the names in another order"
     )
 
 

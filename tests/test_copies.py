@@ -112,3 +112,21 @@ def test_texts_without_words_are_counted(tmp_path: Path) -> None:
     file = written(tmp_path, "text,label\n" + "\n".join(lines))
     data = load_texts.load(options(dataset=f"csv:{file}"))
     assert "texts without a word, which look alike to every network: 2" in data.remarks
+
+
+def test_texts_that_are_cut_are_counted_and_those_that_begin_alike(tmp_path: Path) -> None:
+    header = "to whom it may concern " * 3  # fifteen words above every second text
+    texts = [f"{header * (number % 2)}text number{number} is short" for number in range(40)]
+    lines = [f"{text},{'pos' if number % 3 else 'neg'}" for number, text in enumerate(texts)]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    few = load_texts.load(options(dataset=f"csv:{file}", max_words=15))
+    assert (
+        "texts cut after 15 words (--max-words): 20 of 40; 20 of them cannot be told from another "
+        "by what is read"
+    ) in few.remarks
+    more = load_texts.load(options(dataset=f"csv:{file}", max_words=18))
+    assert any(
+        one.startswith("texts cut after 18 words (--max-words): 20 of") for one in more.remarks
+    )
+    every = load_texts.load(options(dataset=f"csv:{file}", max_words=19))
+    assert not any("cut after" in remark for remark in every.remarks)

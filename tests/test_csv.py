@@ -90,6 +90,7 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         ),
         (b"text\na\nb\n", "there is one column, 'text'; --delimiter names the character"),
         (b"text,label\na,0\n,1\n", "holds only '0'; .*; rows without a text: 1"),
+        ("text,label\na,0\nb,\u200b\n".encode(), ":3: no label in column 'label'"),
         (b"text,label\na,0\nb,NaN\n", ":3: no label in column 'label', but NaN; give the row"),
         (b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "JSON Lines .* and not CSV"),
         (b'[\n  {"text": "a", "label": 1}\n]\n', "holds JSON, and not CSV"),

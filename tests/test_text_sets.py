@@ -117,6 +117,17 @@ def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path:
         load_texts.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_files_of_a_folder_in_another_encoding(encoding: str, tmp_path: Path) -> None:
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            text = f"caf\u00e9 number {number} is {name}"
+            (tmp_path / name / f"{number}.txt").write_bytes(text.encode(encoding))
+    data = load_texts.load(options(dataset=f"folder:{tmp_path}", min_count=1))
+    assert "caf\u00e9 number 3 is good" in {*data.train.texts, *data.val.texts, *data.test.texts}
+
+
 def test_files_of_a_folder_by_one_rule(tmp_path: Path) -> None:
     for number in range(12):
         for name in ("neg", "pos"):

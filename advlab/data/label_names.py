@@ -63,7 +63,7 @@ def near_equal(labels: Sequence[str]) -> list[list[str]]:
 
 def is_missing(label: str) -> bool:
     """Return whether a label is what programs write where there is none, such as ``NaN``."""
-    return label.strip().lower() in _MISSING
+    return _visible(label).strip().lower() in _MISSING
 
 
 def perhaps_missing(label: str) -> bool:
@@ -103,11 +103,8 @@ def _without_case(label: str) -> str:
 
 def _key(label: str) -> object:
     """What nearly equal labels share."""
-    visible = "".join(
-        character
-        for character in unicodedata.normalize("NFKC", label)
-        if unicodedata.category(character) != "Cf"  # such as a space of no width
-    ).replace("\u2212", "-")  # the minus sign of word processors
+    visible = _visible(unicodedata.normalize("NFKC", label))
+    visible = visible.replace("\u2212", "-")  # the minus sign of word processors
     for written in (visible, visible.strip(_QUOTES)):
         if (number := _number(written)) is not None:
             return number
@@ -116,6 +113,11 @@ def _key(label: str) -> object:
     word = _without_case(visible).translate(_SMALL)
     word = word.strip(_SIGNS) or word
     return _SHORT.get(word, word)
+
+
+def _visible(label: str) -> str:
+    """The label without invisible characters, such as a space of no width."""
+    return "".join(one for one in label if unicodedata.category(one) != "Cf")
 
 
 def _number(label: str) -> int | float | None:

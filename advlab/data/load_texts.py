@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from advlab.components import suggestion
 from advlab.data import label_checks, label_names, splits
@@ -79,6 +81,7 @@ def load(options: Any) -> TextSet:
         counted = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)))
         remarks = (*counted, *_checked(name, raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
+    remarks += tuple(_cut(raw.noun, (train, val, test), options.max_words))
     if len(vocabulary.words) < options.subwords:
         remarks += (f"the training texts yield no more than {len(vocabulary.words):,} subwords",)
     return TextSet(
@@ -143,6 +146,24 @@ def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
     """Return a sentence about texts that hold no word, which no network can tell apart."""
     count = sum(not has_words(text) for part in parts for text in part.texts)
     return [f"{noun} without a word, which look alike to every network: {count:,}"] * bool(count)
+
+
+def _cut(noun: str, parts: Sequence[Texts], max_words: int) -> list[str]:
+    """Return a sentence about texts that are longer than what is read of them, and about those that
+    begin alike, as with a line that stands above each."""
+    cut = sum(part.cut for part in parts)
+    if not cut:
+        return []
+    longest = max(part.words.shape[1] for part in parts)
+    rows = [
+        functional.pad(part.words, (0, longest - part.words.shape[1]))[part.lengths >= max_words]
+        for part in parts
+    ]
+    beginnings = torch.cat(rows).unique(dim=0, return_counts=True)[1]
+    alike = int(beginnings[beginnings > 1].sum())
+    total = sum(map(len, parts))
+    same = f"; {alike:,} of them cannot be told from another by what is read" if alike else ""
+    return [f"{noun} cut after {max_words:,} words (--max-words): {cut:,} of {total:,}{same}"]
 
 
 @dataclass(frozen=True)

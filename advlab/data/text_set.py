@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advlab.data import splits
 from advlab.data.vocabulary import PADDING, Vocabulary
+from advlab.data.words import tokens
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Texts:
         words: indices of words, or of subwords, int32 (N, longest), padded with 0.
         lengths: number of these indices of each text, int64 (N,).
         labels: class of each text, int64 (N,).
+        cut: how many of them were longer than what is read of a text; known where they were encoded
+            here, else 0.
     """
 
     texts: tuple[str, ...]
     words: Tensor
     lengths: Tensor
     labels: Tensor
+    cut: int = 0
 
     @staticmethod
     def from_strings(
@@ -38,14 +42,16 @@ class Texts:
         max_words: int,
     ) -> Texts:
         """Encode texts with a vocabulary, truncating each after ``max_words`` words."""
-        encoded = [vocabulary.encode(text, max_words) for text in texts]
+        parted = [tokens(text) for text in texts]
+        cut = sum(len(one) > max_words for one in parted)
+        encoded = [vocabulary.encode_words(one[:max_words]) for one in parted]
         lengths = torch.tensor([len(numbers) for numbers in encoded], dtype=torch.int64)
         words = torch.full(
             (len(encoded), int(lengths.max()) if len(encoded) else 1), PADDING, dtype=torch.int32
         )
         for row, numbers in zip(words, encoded, strict=True):
             row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int32)
-        return Texts(tuple(texts), words, lengths, torch.as_tensor(labels, dtype=torch.int64))
+        return Texts(tuple(texts), words, lengths, torch.as_tensor(labels, dtype=torch.int64), cut)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -176,7 +176,7 @@ def fit_texts(
     model.to(machine.device)
     logger.info(
         f"{name}: {count_parameters(model):,} parameters, "
-        f"{len(data.vocabulary):,} {data.vocabulary.units}, "
+        f"{len(data.vocabulary.words):,} {data.vocabulary.units}, "
         f"{len(train):,} training texts, "
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )

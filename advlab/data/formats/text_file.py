@@ -95,7 +95,7 @@ def _encoding(head: bytes, path: Path) -> str:
     for beginning, reason in _OTHERS:
         if re.match(beginning, head):
             raise UsageError(f"{path}: {reason}")
-    encoding = _by_mark(head)
+    encoding = by_mark(head)
     if encoding == "utf-8-sig" and _zeros(head) > len(head) // 4:
         raise UsageError(
             f"{path}: looks like UTF-16 or UTF-32 without a byte order mark; save it as UTF-8"
@@ -104,7 +104,9 @@ def _encoding(head: bytes, path: Path) -> str:
     return encoding
 
 
-def _by_mark(head: bytes) -> str:
+def by_mark(head: bytes) -> str:
+    """The encoding of a file that begins with ``head``, by its byte order mark: UTF-16, UTF-32, or
+    else UTF-8."""
     # The mark of UTF-32 begins with that of UTF-16.
     if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         return "utf-32"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from advlab.data.formats import text_file
 from advlab.data.formats.listing import (
     files_of_classes,
     given_splits,
@@ -131,11 +132,14 @@ def _text(path: Path) -> str:
         raise EnvironmentFailure(f"{path}: {error.strerror}") from error
     if len(content) > _MAX_BYTES:
         raise UsageError(f"{path}: {len(content):,} bytes; a text may have {_MAX_BYTES:,} at most")
-    if b"\0" in content:
-        raise UsageError(f"{path}: a NUL character; the file is not text")
+    encoding = text_file.by_mark(content)
     try:
-        return content.decode("utf-8-sig").strip()
+        text = content.decode(encoding).strip()
     except UnicodeDecodeError as error:
+        name = "UTF-8" if encoding == "utf-8-sig" else encoding.upper()
         raise UsageError(
-            f"{path}: not UTF-8 text (byte {content[error.start]:#04x}); save it as UTF-8"
+            f"{path}: not {name} text (byte {content[error.start]:#04x}); save it as UTF-8"
         ) from error
+    if "\0" in text:
+        raise UsageError(f"{path}: a NUL character; the file is not text")
+    return text

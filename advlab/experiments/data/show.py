@@ -111,8 +111,8 @@ def _description(data: ImageSet | TextSet) -> str:
     if isinstance(data, TextSet):
         lengths = data.train.lengths.double()
         return (
-            f"vocabulary of {len(data.vocabulary):,} words; {float(lengths.mean()):.1f} words per "
-            f"text on average, {int(lengths.max())} at most"
+            f"vocabulary of {len(data.vocabulary.words):,} words; "
+            f"{float(lengths.mean()):.1f} words per text on average, {int(lengths.max())} at most"
         )
     channels, height, width = data.shape
     return f"{_COLOURS.get(channels, f'{channels}-channel')} images of {height} × {width}"

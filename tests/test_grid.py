@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_results import train_result
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from advlab.cli.main import main
@@ -25,6 +26,8 @@ from advlab.logs import logger
 from advlab.metrics.intervals import clopper_pearson
 from advlab.plots import comparison as pictures
 from advlab.plots import heat as pictures_of_grids
+from advlab.plots import record
+from advlab.results.comparison import ComparisonResult
 from advlab.results.train import TrainResult
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
@@ -84,12 +87,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     def run(config: Config) -> Finished[TrainResult]:
         def measure(folder: Path) -> TrainResult:
             asked.append(config)
-            accuracy = 0.5 + 0.1 * config.options.seed + float(getattr(config.options, "lr", 0))
+            rate = float(getattr(config.options, "lr", 0))
+            accuracy = 0.5 + 0.1 * config.options.seed + rate
             return train_result(
                 component=config.component,
                 model=config.component,
                 seed=config.options.seed,
                 test_accuracy=accuracy,
+                val_accuracy=0.9 - rate,  # another setting is the best one on validation data
             )
 
         logger.info(f"data set: {config.options.dataset}")
@@ -112,7 +117,10 @@ def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture
     results = {file.parent: read(file) for file in Path("samples/train").glob("*/metrics.json")}
     assert len(results) == 4
     head, *rows = cells((comparison() / "table.md").read_text(encoding="utf-8"))
-    assert head == ["setting", "runs", "test accuracy", "each", "parameters", "seconds"]
+    assert head == [
+        *("setting", "runs", "test accuracy", "each", "validation accuracy"),
+        *("parameters", "seconds"),
+    ]
     assert [row[0] for row in rows] == ["mlp", "separable"]
     gathered = read(comparison() / "metrics.json")
     for row, setting in zip(rows, gathered["settings"], strict=True):
@@ -124,7 +132,8 @@ def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture
         assert row[1] == "2"
         assert row[2] == spread(shares)
         assert row[3] == " ".join(f"{100 * share:.2f}" for share in shares)
-        assert row[4] == f"{members[0]['parameters']:,}"
+        assert row[4] == spread([each["val_accuracy"] for each in members])
+        assert row[5] == f"{members[0]['parameters']:,}"
         assert setting["setting"] == row[0]
         assert setting["mean"] == pytest.approx(sum(shares) / 2)
         assert setting["std"] == pytest.approx(abs(shares[0] - shares[1]) / sqrt(2))
@@ -166,8 +175,24 @@ def test_the_figures_are_those_of_the_runs(
     assert [row[0] for row in rows] == ["lr 0.001", "lr 0.01"]
     assert rows[0][2] == spread([0.501, 0.601, 0.701]) == "60.10 ± 10.00 %"
     assert rows[1][2] == "61.00 ± 10.00 %"
-    assert rows[0][3:] == ["50.10 60.10 70.10", "1,234", "2.0"]
+    assert rows[0][3:] == ["50.10 60.10 70.10", "89.90 ± 0.00 %", "1,234", "2.0"]
     assert rows == cells(capsys.readouterr().out)[1:]
+
+
+def test_validation_data_choose_the_best_setting(quick: list[Config]) -> None:
+    assert type_in(f"train mlp --lr 1e-3 1e-2 --weight-decay 0 .1 {TINY}") == 0
+    result = ComparisonResult.model_validate(read(comparison() / "metrics.json"))
+    assert result.summary() == (
+        "test accuracy 50.10 %, with the best validation accuracy of 4 settings "
+        "(lr 0.001, weight decay 0.0)"
+    )
+    figure = record.drawn_again(comparison() / ".heatmap.figure")
+    (panel,) = (panel for panel in figure.axes if panel.get_title() == "mlp")
+    frames = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+    framed = {round(frame.get_y() + 0.48) for frame in frames}
+    rows = [label.get_text() for label in panel.get_yticklabels()]
+    assert [rows[number] for number in framed] == ["lr 0.001"]
+    assert "framed: the highest validation accuracy" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_one_run_has_no_deviation(quick: list[Config]) -> None:

@@ -52,6 +52,16 @@ def grouped(cells: Sequence[Compared[R]]) -> dict[str, list[Compared[R]]]:
     return groups
 
 
+def results_of(groups: Mapping[str, Sequence[Compared[R]]]) -> list[R]:
+    """The results of all settings, in their order."""
+    return [cell.run.result for members in groups.values() for cell in members]
+
+
+def values_of(members: Sequence[Compared[R]], figure: Headline) -> list[float]:
+    """A figure of each run."""
+    return [cell.run.result.headline_value(figure) for cell in members]
+
+
 def headline_of(every: Sequence[Result]) -> Headline:
     """The figure that all of the results are about; that of their class where they differ, such as
     the robust accuracy of attacks of which some look for the smallest perturbation."""
@@ -59,6 +69,16 @@ def headline_of(every: Sequence[Result]) -> Headline:
     headline = own.pop() if len(own) == 1 else every[0].headline
     assert headline is not None
     return headline
+
+
+def choosing_figure(every: Sequence[Result], headline: Headline) -> Headline | None:
+    """The figure of validation data that all of the results may be chosen by; None where they have
+    none in common, or where it is the headline."""
+    own = {result.chosen_by() for result in every}
+    figure = own.pop() if len(own) == 1 else None
+    if figure is None or figure == headline or not all(result.has(figure) for result in every):
+        return None
+    return figure
 
 
 def shared_conditions(every: Sequence[Result]) -> str:
@@ -139,9 +159,12 @@ def without_chance(groups: Mapping[str, Sequence[Compared[R]]]) -> str:
 def comparison_table(
     groups: Mapping[str, Sequence[Compared[R]]], headline: Headline, words: str, mixed: bool
 ) -> str:
-    """A row for each setting; where the threat models differ, each row says what it holds for, and
-    where something speaks against a figure, its row says so."""
+    """A row for each setting, with the figure that settings are chosen by. Where the threat models
+    differ, each row says what it holds for, and where something speaks against a figure, its row
+    says so."""
     doubted = any(map(doubts_of, groups.values()))
+    every = results_of(groups)
+    chosen = choosing_figure(every, headline)
     sized = any(cell.run.result.parameters for members in groups.values() for cell in members)
     rows = []
     for label, members in groups.items():
@@ -153,13 +176,15 @@ def comparison_table(
                 str(len(members)),
                 headline.spread(values),
                 " ".join(map(headline.short, values)),
+                *([] if chosen is None else [chosen.spread(values_of(members, chosen))]),
                 *([f"{parameters:,}" if parameters else "–"] if sized else []),
                 seconds_text(mean(cell.run.result.seconds for cell in members)),
                 *([members[0].run.result.conditions()] if mixed else []),
                 *([doubts_of(members) or "none"] if doubted else []),
             ]
         )
-    heads = ["setting", "runs", words, "each", *["parameters"] * sized, "seconds"]
+    heads = ["setting", "runs", words, "each", *([] if chosen is None else [chosen.words])]
+    heads += [*["parameters"] * sized, "seconds"]
     heads += ["holds for"] * mixed + ["doubts"] * doubted
     return table(heads, rows)
 
@@ -182,6 +207,8 @@ def comparison_result(
         differ: why the figures do not compare.
     """
     settings = []
+    every = results_of(groups)
+    chosen = choosing_figure(every, headline)
     for label, members in groups.items():
         values = [cell.value for cell in members]
         settings.append(
@@ -195,9 +222,9 @@ def comparison_result(
                     )
                     for cell in members
                 ],
+                chosen_mean=None if chosen is None else mean(values_of(members, chosen)),
             )
         )
-    every = [cell.run.result for members in groups.values() for cell in members]
     models = {result.model for result in every}
     return ComparisonResult(
         command=command,
@@ -213,6 +240,8 @@ def comparison_result(
         figure_words=headline.words,
         fraction=headline.fraction,
         lower_is_better=headline.lower_is_better,
+        chosen_words="" if chosen is None else chosen.words,
+        chosen_lower_is_better=chosen is not None and chosen.lower_is_better,
         holds_for=holds_for,
         differ=differ,
         settings=settings,

@@ -30,6 +30,7 @@ from advlab.experiments.comparison import (
     MIXED,
     UNLIKE,
     Compared,
+    choosing_figure,
     comparison_result,
     comparison_table,
     differences,
@@ -467,7 +468,9 @@ def _gather(
     save(drawn, folder / "comparison.png")
     values_of_cells = [(cell.config, cell.value) for cell in cells]
     ranked = not mixed and not differ
-    heat_map(plan, values_of_cells, headline, title, caption, folder, ranked)
+    figure = choosing_figure(every, headline)
+    chosen = (figure, [one.headline_value(figure) for one in every]) if figure else None
+    heat_map(plan, values_of_cells, headline, title, caption, folder, ranked, chosen)
     by_eps = f"{axis[0].upper()}{axis[1:]} by ε {what_of(every)}{aside}"
     draw_curves(groups, by_eps, caption, folder)
     print(text)

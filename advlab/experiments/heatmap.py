@@ -26,6 +26,7 @@ def heat_map(
     caption: str,
     folder: Path,
     ranked: bool,
+    chosen: tuple[Headline, Sequence[float]] | None = None,
 ) -> None:
     """Draw ``heatmap.png`` where two options or more were varied beside networks, variants and
     seeds; else nothing.
@@ -34,6 +35,8 @@ def heat_map(
         values: the figure of each finished run; runs that differ in nothing but their seed are
             averaged.
         ranked: whether the figures compare, so that the best cells are framed.
+        chosen: the figure that settings are chosen by, and its value of each run; the best cells
+            are then the best ones by this figure.
     """
     options = type(plan.cells[0].options).model_fields
     varied = [
@@ -42,22 +45,26 @@ def heat_map(
     if len(varied) < 2:
         return
     half = (len(varied) + 1) // 2
-    run = [cell for cell, _ in values]
-    down, along = _places(plan, varied[:half], run), _places(plan, varied[half:], run)
-    tables: dict[str, NDArray[np.float64]] = {}
-    for name in dict.fromkeys(cell.component for cell, _ in values):
-        cells: dict[tuple[int, int], list[float]] = {}
-        for cell, value in values:
-            if cell.component == name:
-                place = (
-                    down.index(_values(cell, varied[:half])),
-                    along.index(_values(cell, varied[half:])),
-                )
-                cells.setdefault(place, []).append(value)
-        table = np.full((len(down), len(along)), np.nan)
-        for place, several in cells.items():
-            table[place] = mean(several)
-        tables[name] = table
+    cells = [cell for cell, _ in values]
+    down, along = _places(plan, varied[:half], cells), _places(plan, varied[half:], cells)
+
+    def means(figures: Sequence[float]) -> dict[str, NDArray[np.float64]]:
+        """The mean figure of each place, by component; NaN where there is none."""
+        at: dict[tuple[str, int, int], list[float]] = {}
+        for cell, figure in zip(cells, figures, strict=True):
+            row = down.index(_values(cell, varied[:half]))
+            column = along.index(_values(cell, varied[half:]))
+            at.setdefault((cell.component, row, column), []).append(figure)
+        tables = {cell.component: np.full((len(down), len(along)), np.nan) for cell in cells}
+        for (name, row, column), several in at.items():
+            tables[name][row, column] = mean(several)
+        return tables
+
+    tables = means([value for _, value in values])
+    by, judged = (headline, tables) if chosen is None else (chosen[0], means(chosen[1]))
+    if ranked:
+        end = "lowest" if by.lower_is_better else "highest"
+        caption += f" · framed: the {end} {by.words}"
     drawn = heat(
         tables,
         down,
@@ -66,8 +73,9 @@ def heat_map(
         caption,
         quantity=headline.words,
         percent=headline.fraction,
-        lower=headline.lower_is_better,
+        lower=by.lower_is_better,
         ranked=ranked,
+        judged=judged,
     )
     save(drawn, folder / "heatmap.png")
 

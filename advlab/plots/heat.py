@@ -25,6 +25,7 @@ def heat(
     percent: bool,
     lower: bool = False,
     ranked: bool = True,
+    judged: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Figure:
     """One table for each network or variant, all with the same colours; the best cells of each
     are framed.
@@ -34,6 +35,8 @@ def heat(
         rows: what each row was set to, options that share it joined by a line break.
         columns: the same of each column.
         lower: whether the lowest value is the best.
+        judged: values by which the best cells are chosen, of the same shape; the tables' own where
+            none are given.
         ranked: whether the values compare, so that there is a best one.
     """
     longest = max(len(line) for name in rows for line in name.split("\n"))
@@ -56,7 +59,8 @@ def heat(
         panel.set_yticks(range(len(rows)), rows)
         panel.set_title(name)
         middle = (low + high) / 2
-        best = (values == (np.nanmin(values) if lower else np.nanmax(values))) & ranked
+        own = values if judged is None else judged[name]
+        best = (own == (np.nanmin(own) if lower else np.nanmax(own))) & ranked
         for place in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[place]
             words = f"{100 * value:.2f}" if percent else f"{value:.3g}"

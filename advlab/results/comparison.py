@@ -19,13 +19,19 @@ class ComparedRun(Record):
 
 
 class Setting(Record):
-    """The runs of one setting: mean and sample standard deviation of the figure; None for a single
-    run."""
+    """The runs of one setting.
+
+    Attributes:
+        mean, std: of the figure; the sample standard deviation, None for a single run.
+        chosen_mean: mean of the figure that settings are chosen by; None where there is none beside
+            the one that is compared, and in results of earlier versions.
+    """
 
     setting: str
     mean: float
     std: float | None
     runs: list[ComparedRun] = Field(min_length=1)
+    chosen_mean: float | None = None
 
 
 class PairedTest(Record):
@@ -131,6 +137,10 @@ class ComparisonResult(Result):
         figure_words: its name for people.
         fraction: whether it is a fraction, shown in percent.
         lower_is_better: whether the lower value is the better one, or the stronger attack.
+        chosen_words: the figure that settings are chosen by, for people: one of validation data,
+            so that no test data select; empty where the runs have none beside the one that is
+            compared.
+        chosen_lower_is_better: whether the lower value of it is the better one.
         holds_for: what the figure holds for, such as the norm and ε of an attack; empty where
             nothing is to be added.
         settings: in the order of the plan.
@@ -161,6 +171,8 @@ class ComparisonResult(Result):
     figure_words: str
     fraction: bool
     lower_is_better: bool
+    chosen_words: str = ""
+    chosen_lower_is_better: bool = False
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
     threat_models: list[str] = []
@@ -175,6 +187,16 @@ class ComparisonResult(Result):
     pruner: Literal["none", "median"] | None = None
     pruned: list[PrunedRun] = []
 
+    def _chosen(self) -> Setting | None:
+        """The setting that is the best one by another figure than the one that is compared; None
+        where there is no such figure."""
+        sign = -1 if self.chosen_lower_is_better else 1
+        values = {one.setting: one.chosen_mean for one in self.settings}
+        known = {name: sign * value for name, value in values.items() if value is not None}
+        if not self.chosen_words or len(known) < len(self.settings):
+            return None
+        return max(self.settings, key=lambda one: known[one.setting])
+
     def doubt(self) -> str:
         """Of which settings a figure is doubted."""
         return f"DOUBTED: {', '.join(self.doubted)}" if self.doubted else ""
@@ -187,7 +209,7 @@ class ComparisonResult(Result):
     def _best(self) -> str:
         headline = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
-        best = max(self.settings, key=lambda setting: sign * setting.mean)
+        best = self._chosen() or max(self.settings, key=lambda setting: sign * setting.mean)
         if len(self.threat_models) > 1 or self.differ:
             means = [setting.mean for setting in self.settings]
             ends = " to ".join(dict.fromkeys(map(headline.text, (min(means), max(means)))))
@@ -203,6 +225,9 @@ class ComparisonResult(Result):
         if len(alike) == len(self.settings) > 1:
             every = "both" if len(alike) == 2 else f"all {len(alike)}"
             return f"{figure}, the same in {every} settings"
+        if self._chosen() is not None:
+            by = f"the best {self.chosen_words} of {len(self.settings)} settings"
+            return f"{figure}, with {by} ({best.setting})"
         extreme = "lowest" if self.lower_is_better else "highest"
         of = f"{figure}, {extreme} of {len(self.settings)} settings"
         if self.same_target and self.lower_is_better and len(alike) == 1:

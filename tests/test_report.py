@@ -337,6 +337,23 @@ def test_a_defence_stands_beside_the_undefended_network() -> None:
     assert found.row("undefended")[1:4] == ["95.00 %", "5.00 %", "FGSM, PGD"]
 
 
+def test_a_suite_is_said_to_have_run_what_it_ran() -> None:
+    defence = defend_result(0.6, 1)
+    put("defend/a", defence)
+    result = evaluate_result(0.5, {}, defence.checkpoint_sha256)
+    entry = {"eps": 0.1, "knowledge": "white", "broken": 0, "robust_accuracy": 0.5}
+    entry |= {"seconds": 1.0, "settings": {}}
+    attacked = {"PGD": 50, "FAB": 20, "Square": 0}  # of fifty robust images
+    entries = [{**entry, "attack": name, "attacked": count} for name, count in attacked.items()]
+    values = result.model_dump() | {"attacks": entries, "images": 100, "left_out": {}}
+    put("evaluate/a", EvaluateResult.model_validate(values))
+    found = reported()
+    assert found.row("evaluate/a")[3] == "suite standard: PGD, FAB (nearest images alone)"
+    of_the_network = [row[0] for row in found.rows if row and "defended by trades" in row[0]]
+    assert len(of_the_network) == 2
+    assert len(set(of_the_network)) == 1
+
+
 def test_an_undefended_network_has_one_row_for_all_its_defences() -> None:
     for name in ("pgd", "trades", "mart"):
         values = defend_result(0.6, 1).model_dump() | {"component": name}

@@ -165,7 +165,13 @@ def _evaluated(
     }
     rows = []
     for number, point in enumerate(result.points):
-        names = dict.fromkeys(entry.attack for entry in result.attacks)
+        names = [
+            f"{entry.attack} (nearest images alone)"
+            if entry.attacked and entry.on_fewer(result.images)
+            else entry.attack
+            for entry in result.attacks
+            if entry.eps == point.eps and not entry.left_alone(result.images)
+        ]
         left_out = f"; left out: {', '.join(result.left_out)}" if result.left_out else ""
         row = _row(
             group,
@@ -199,13 +205,13 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
     row = _row(
         group,
         defended,
-        {},
+        trained if not result.filters else {},
         robust=lambda one: one.robust_accuracy,
         attacks=attacks,
         doubts=[],
     )
     filters = ", ".join(f"{name} {strength}" for name, strength in result.filters.items())
-    how = f"{row.network}, defended by {result.component}" + (f" ({filters})" if filters else "")
+    how = f"{row.network}, defended by {result.component} ({filters})" if filters else row.network
     if result.certified is not None:
         how += ", without the noise that it is certified with"
     undefended = _row(
@@ -243,9 +249,16 @@ def _row(
         _with_code(network, run) for network, (run, _) in zip(networks, group.runs, strict=True)
     )
     one_for_each = f", {len(hashes)} networks, one for each seed" if len(hashes) > 1 else ""
+    trainings = [trained[network.sha256] for network in networks if network.sha256 in trained]
+    defences = {
+        f", defended by {run.result.component}"
+        for run in trainings
+        if isinstance(run.result, DefendResult) and not run.result.filters
+    }
+    defended = defences.pop() if len(defences) == 1 and len(trainings) == len(networks) else ""
     clean_values, robust_values = group.values(clean), group.values(robust)
     return Row(
-        network=networks[0].model + one_for_each,
+        network=networks[0].model + defended + one_for_each,
         hashes=hashes,
         trained_by=trained.get(next(iter(files))) if len(files) == 1 else None,
         clean=group.spread(clean),

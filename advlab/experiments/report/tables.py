@@ -328,11 +328,12 @@ KINDS = {
     "memorize": Kind(
         "Memorised random labels",
         "Accuracy on the random labels that were trained on, and on test images with labels drawn "
-        "likewise; the last column is of the same network trained on true labels.",
+        "likewise; beside them a network that was trained on true labels, on test images with true "
+        "labels.",
         [
             _field("test, random labels", "test_accuracy"),
             _field("training, random labels", "train_accuracy"),
-            _field("test, true labels", "true_labels.test_accuracy"),
+            _field("test, trained on true labels", "true_labels.test_accuracy"),
         ],
     ),
     "scratch-train": Kind(

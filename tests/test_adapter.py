@@ -283,6 +283,14 @@ def test_wrappers_are_taken_off() -> None:
     assert unwrapped(compiled(nn.DataParallel(network))) is network
 
 
+def test_logits_far_from_zero_keep_their_order() -> None:
+    x = torch.rand(6, 1, 8, 8)
+    far = Around(lambda net, x: net(x).double() - 1e9)  # float32 is coarser than a hundred there
+    logits = plain()(x)
+    torch.testing.assert_close(Adapter(far)(x).softmax(1), logits.softmax(1))
+    assert torch.equal(Adapter(far)(x).argmax(1), logits.argmax(1))
+
+
 def test_a_network_that_takes_few_images_is_not_called_for_each() -> None:
     def few(net: nn.Module, x: Tensor) -> Any:
         assert len(x) <= 3, "too many"

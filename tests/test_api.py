@@ -653,7 +653,7 @@ def test_only_the_named_attacks_of_a_suite_run() -> None:
         (["sqare"], "quick", "linf", r"did you mean 'Square'\?"),
         (["FAB"], "quick", "linf", "not in the quick suite"),
         ([], "quick", "linf", "attacks: needs at least one value"),
-        (["APGD-T"], "quick", "linf", "attacks APGD-T: needs 4 classes"),
+        (["APGD-T-3"], "quick", "linf", "attacks APGD-T-3: needs 4 classes"),
         (["FGSM", "transfer"], "standard", "linf", "attacks transfer: needs a second network"),
         (["HopSkipJump"], "standard", "l1", "attacks HopSkipJump: has no l1 form"),
     ],

@@ -310,18 +310,19 @@ def test_images_whose_channels_come_last_are_told_from_a_batch_that_is_too_large
         Adapter(network)(torch.rand(2, 10, 10, 3))
 
 
-def test_code_that_changes_the_folder_or_names_a_network(
+def test_code_that_changes_folder_and_logging_or_names_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "moves.py").write_text(
-        "import os\nfrom torch import nn\n\nos.chdir('elsewhere')\n"
+        "import logging\nimport os\nfrom torch import nn\n\n"
+        "os.chdir('elsewhere')\nlogging.disable(logging.CRITICAL)\n"
         "made = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n\ndef make():\n    return made\n"
     )
     line = ["attack", "fgsm", "--dataset", "digits", "--limit", "10", "--name", "moved", "--model"]
     assert main([*line, "moves.py:make"]) == 0
     assert (tmp_path / "samples" / "attack" / "moved" / "metrics.json").is_file()
-    capsys.readouterr()
+    assert "robust accuracy" in capsys.readouterr().out
     assert main([*line, "moves.py:made"]) == 2
     assert "made is a network, and a function that makes one is needed" in capsys.readouterr().err

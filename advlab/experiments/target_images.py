@@ -227,7 +227,7 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
             raise UsageError(f"{target.where}: {error}") from error
         except Exception as error:
             shape = tuple(images.pixels.shape[1:])
-            what = "batches of 2, but not of 1" if classes else f"images of {shape}"
+            what = "a single image, though it takes two" if classes else f"images of {shape}"
             raise UsageError(
                 f"{target.where}: its network cannot take {what} on {device.type}: "
                 f"{code.in_one_line(error)}"

@@ -23,6 +23,7 @@ from advlab.networks.filters import InputFilter
 
 # Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
 _FAR_BELOW = 1000.0
+_FAR_FROM_ZERO = 1000.0  # where neighbours in float32 lie 6e-5 apart
 _USUAL_NAMES = ("out", "output")
 """What the logits are called beside ``logits``, of several tensors of one shape."""
 
@@ -137,7 +138,7 @@ class Adapter(nn.Module):
             )
         if not logits.is_floating_point():
             raise ValueError(f"a network must return floating logits, not {logits.dtype}")
-        logits = _without_minus_infinity(logits.to(images.dtype))
+        logits = _without_minus_infinity(_rounded(logits, images.dtype))
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         if self.groups is not None:
@@ -366,6 +367,19 @@ def _leaves_inputs_alone(network: nn.Module) -> bool:
         and len(network) > 0
         and isinstance(network[0], (Normalize, InputFilter))
     )
+
+
+def _rounded(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """Logits in another dtype.
+
+    Where they lie so far from 0 that it would make ties of them, as log likelihoods may, they are
+    taken relative to the largest of their row, which changes no softmax.
+    """
+    if torch.finfo(dtype).eps <= torch.finfo(logits.dtype).eps:
+        return logits.to(dtype)
+    largest = logits.detach().nan_to_num().amax(dim=1, keepdim=True)
+    far = largest.abs() > _FAR_FROM_ZERO
+    return torch.where(far, logits - largest, logits).to(dtype)
 
 
 def _without_minus_infinity(logits: Tensor) -> Tensor:

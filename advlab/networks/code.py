@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import logging
 import os
 import random
 import sys
@@ -42,13 +43,14 @@ def load(place: str, where: str) -> nn.Module:
     if place.endswith(".pt2"):
         return _program(Path(place), where)
     source, _, attribute = place.rpartition(":")
-    before, folder = torch.get_default_dtype(), Path.cwd()
+    before, folder, silenced = torch.get_default_dtype(), Path.cwd(), logging.root.manager.disable
     try:
         network = _called(source, attribute, where)
         remember(network, torch.get_default_dtype())
     finally:  # whatever the file has set
         torch.set_default_dtype(before)
         os.chdir(folder)  # the places of data and runs are relative to it
+        logging.disable(silenced)  # figures and failed checks are printed through it
     set_evaluation_mode(network)
     return network
 

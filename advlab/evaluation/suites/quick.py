@@ -25,7 +25,7 @@ def entries(options: Options) -> list[Entry]:
         Entry("PGD", "pgd", "white", {"steps": options.steps}),
         Entry("APGD-CE", "apgd", "white", {"steps": options.steps}),
         Entry(
-            "APGD-T",
+            "APGD-T-3",
             "apgd",
             "white",
             {"steps": options.steps, "loss": "dlr", "target_classes": 3},

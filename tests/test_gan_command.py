@@ -27,6 +27,7 @@ from advlab.gan.interpolate import lerp, slerp, way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.networks import latents
 from advlab.networks.checkpoint import sha256
+from advlab.plots import record
 from advlab.runs.results import TIMING
 
 SMALL = {
@@ -139,6 +140,21 @@ def test_what_a_game_leaves(games: Path) -> None:
     assert mean == pytest.approx(history[0]["loss_d"], rel=1e-4)
     assert len((folder / "evaluations.jsonl").read_text().splitlines()) == 3
     assert not (folder / "resume.pt").exists()
+
+
+@pytest.mark.painted
+def test_an_evaluation_compares_as_many_images_as_real_ones_are_held_out(
+    games: Path, tmp_path: Path
+) -> None:
+    words = ("--name", "many", "--epochs", "1", "--evaluation-samples", "200", "--samples", "100")
+    assert again(games, tmp_path, *words) == 0
+    folder = tmp_path / "gan" / "many"
+    (line,) = (folder / "evaluations.jsonl").read_text().splitlines()
+    assert json.loads(line)["fid_images"] == 100
+    drawn = record.drawn_again(folder / ".quality.figure").axes[0]
+    assert drawn.get_ylabel() == "FID of 100 images"
+    _, labels = drawn.get_legend_handles_labels()
+    assert "100 real images" in labels
 
 
 def test_the_figures_are_those_of_the_file(games: Path) -> None:

@@ -53,10 +53,11 @@ class SeenIndicator(TypedDict):
 
 class Evaluation(TypedDict):
     """Figures measured on a small sample after an epoch, and the indicators of collapse: a line of
-    ``evaluations.jsonl``."""
+    ``evaluations.jsonl``. FID falls with ``fid_images``, the number of images that it is of."""
 
     epoch: int
     fid: float
+    fid_images: int
     modes: float
     real_modes: float
     imbalance: float
@@ -189,7 +190,7 @@ def train_networks(
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
         progress.moves = steps.moves
-        notes(progress.epoch, _figures(progress, options.evaluation_samples))
+        notes(progress.epoch, _figures(progress))
         if (
             evaluated or time.perf_counter() - written > _SECONDS_BETWEEN
         ):  # an epoch of a small set is shorter than writing it down
@@ -199,11 +200,8 @@ def train_networks(
     return progress
 
 
-def _figures(progress: GanProgress, samples: int) -> dict[str, str]:
-    """What an epoch's line says: both losses, and the newest FID, of ``samples`` images.
-
-    FID falls with the number of images, so that its number stands beside it.
-    """
+def _figures(progress: GanProgress) -> dict[str, str]:
+    """What an epoch's line says: both losses, and the newest FID with the number of its images."""
     means = progress.history[-1]
     figures = {
         "discriminator loss": f"{means['loss_d']:.3f}",
@@ -211,7 +209,10 @@ def _figures(progress: GanProgress, samples: int) -> dict[str, str]:
     }
     if progress.evaluations:
         newest = progress.evaluations[-1]
-        figures[f"FID of {counted(samples, 'image')}"] = f"{newest['fid']:.2f}" + (
+        # A run that began with an earlier version did not store the number.
+        images = newest.get("fid_images")
+        of = "" if images is None else f" of {counted(images, 'image')}"
+        figures[f"FID{of}"] = f"{newest['fid']:.2f}" + (
             f" (epoch {newest['epoch']})" if newest["epoch"] != progress.epoch else ""
         )
     return {**figures, "time": f"{progress.seconds:.0f} s"}
@@ -312,6 +313,7 @@ def _evaluate(
         Evaluation(
             epoch=progress.epoch,
             fid=figures["fid"],
+            fid_images=int(figures["fid_images"]),
             modes=figures["modes"],
             real_modes=figures["real_modes"],
             imbalance=figures["imbalance"],

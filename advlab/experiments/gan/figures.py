@@ -54,7 +54,8 @@ def draw(
 
     Args:
         few_reference: FID of about as many real images as each evaluation generates.
-        samples: how many images each evaluation generates.
+        samples: how many images each evaluation generates. Where fewer real ones could be held
+            out, the FID is of as many.
     """
     classifier = result.classifier
     caption = (
@@ -113,6 +114,7 @@ def _quality(
         "images that are no near-copies": [1 - one["duplicates"] for one in evaluations],
     }
     epochs, distances = [one["epoch"] for one in evaluations], [one["fid"] for one in evaluations]
+    images = evaluations[-1].get("fid_images") or samples  # not stored by earlier versions
     return quality(
         epochs,
         distances,
@@ -121,7 +123,7 @@ def _quality(
         few_reference.fid,
         few_reference.count,
         progress.kept,
-        samples,
+        images,
         f"Quality and variety during training: {name}",
         caption,
     )

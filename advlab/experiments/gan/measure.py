@@ -169,11 +169,17 @@ class Measurement:
         )
 
     def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:
-        """Variety and FID on a small sample, as the collapse monitor needs them."""
+        """Variety and FID on a small sample, as the collapse monitor needs them.
+
+        FID falls with the number of images: that of no more images than could be held out is
+        taken, so that it compares with the real images' own.
+        """
         generated = self._generated(pair, self._sizes.evaluation, 14)
         measured = self.feature_classifier(generated)
+        compared = measured.first(self.few_reference.count).features
         return {
-            "fid": fid(self.reference.features, measured.features),
+            "fid": fid(self.reference.features, compared),
+            "fid_images": float(len(compared)),
             **self._variety(measured, generated),
         }
 

@@ -50,8 +50,15 @@ def test_a_demonstration_leaves_a_page_that_needs_nothing_else(
         for line in block.splitlines()
     ]
     assert len(lines) == 7
+    made = {path: path.stat().st_mtime_ns for path in Path("samples").rglob("model.safetensors")}
+    capsys.readouterr()
     for line in lines:
-        assert main([*shlex.split(line)[1:], "--print-config"]) == 0, line
+        assert "--threads 1" in line
+        assert main(shlex.split(line)[1:]) == 0, line
+        assert "finished already" in capsys.readouterr().out, line
+    assert made == {
+        path: path.stat().st_mtime_ns for path in Path("samples").rglob("model.safetensors")
+    }
     # Again: everything is there already, and the page is the same but for the seconds.
     before = {
         path: path.stat().st_mtime_ns for path in Path("samples").glob("demo/*/*/metrics.json")

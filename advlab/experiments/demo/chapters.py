@@ -62,18 +62,25 @@ class Step:
     name: str
     flags: Mapping[str, Any]
 
-    def line(self) -> str:
-        """Return the command line as a user would type it."""
+    def flags_in(self, folder: Path, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values by option for a demonstration in ``folder``.
+
+        Args:
+            shared: values that all steps have in common.
+        """
+        own = {
+            key: str(folder / value[1:]) if str(value).startswith("@") else value
+            for key, value in self.flags.items()
+        }
+        return {**own, **shared, "out": str(folder), "name": self.name}
+
+    def line(self, folder: Path, shared: Mapping[str, Any]) -> str:
+        """Return the command line as a user would type it; typed in a fresh folder after those
+        before it, it makes the same run."""
         words = ["advlab", self.command, self.component]
-        for key, value in self.flags.items():
-            flag = "--" + key.replace("_", "-")
-            words += [
-                flag,
-                *(
-                    str(item).replace("@", "samples/demo/")
-                    for item in (value if isinstance(value, list) else [value])
-                ),
-            ]
+        for key, value in self.flags_in(folder, shared).items():
+            values = value if isinstance(value, list) else [value]
+            words += ["--" + key.replace("_", "-"), *map(str, values)]
         return shlex.join(words)
 
 
@@ -151,10 +158,11 @@ def _defended(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
     folder = outputs[0].folder
     before, after = result.accuracies.undefended, result.accuracies.defended
     text = (
-        "The same architecture is trained on digits that PGD perturbs at every step (Madry et al. "
-        f"2017). Its accuracy under PGD at ε = 0.1 is {percent(after['PGD'])}, that of an "
-        f"undefended network trained for as long {percent(before['PGD'])}. On clean digits the "
-        f"accuracies are {percent(after['clean'])} and {percent(before['clean'])}."
+        f"A smaller network, of {result.parameters or 0:,} parameters, is trained on digits that "
+        "PGD perturbs at every step (Madry et al. 2017). Its accuracy under PGD at ε = 0.1 is "
+        f"{percent(after['PGD'])}, that of the same network trained for as long without them "
+        f"{percent(before['PGD'])}. On clean digits the accuracies are {percent(after['clean'])} "
+        f"and {percent(before['clean'])}."
     )
     pictures = [
         Picture(
@@ -235,7 +243,7 @@ def _generated(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
 
 _EPS = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3]
 _SAMPLE_COUNTS = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
-_TARGET = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
+_TARGET = {"dataset": "digits", "model": f"@{CLASSIFIER}"}
 
 CHAPTERS = (
     Chapter(

@@ -23,6 +23,7 @@ from advlab.runs.files import write_text
 from advlab.runs.machine import prepare
 from advlab.runs.page import Section, write_page
 from advlab.runs.results import Finished, Result
+from advlab.runs.table import counted
 
 PAGE, LOG = "index.html", "log.txt"
 
@@ -56,17 +57,16 @@ def main(options: DemoOptions) -> int:
             bar.set_description(chapter.title)
             outputs = [_run_step(step, folder, shared, log) for step in chapter.steps]
             text, figure, pictures = chapter.describe(outputs)
-            sections.append(
-                Section(chapter.title, [step.line() for step in chapter.steps], text, pictures)
-            )
+            lines = [step.line(folder, _said(shared)) for step in chapter.steps]
+            sections.append(Section(chapter.title, lines, text, pictures))
             summary.append((chapter.title, figure))
             bar.update()
             note(f"{chapter.title}: {figure}", sys.stdout)
     seconds = time.perf_counter() - started
     write_text(folder / LOG, log.getvalue())
     footer = (
-        f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} "
-        f"threads, {machine.device}; "
+        f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, "
+        f"{counted(machine.threads, 'thread')}, {machine.device}; "
         f"seed {options.seed}. Each figure is from one small run; RESULTS.md lists larger runs."
     )
     write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
@@ -76,13 +76,11 @@ def main(options: DemoOptions) -> int:
 
 def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> StepOutput:
     """Carry out the runs of a step, except finished ones."""
-    flags = {
-        key: str(folder / value[1:]) if str(value).startswith("@") else value
-        for key, value in step.flags.items()
-    }
-    location = {"out": str(folder), "name": step.name}
-    plan = resolve(step.command, [step.component], {**flags, **location, **shared}, Document(""))
-    log.write(f"$ {step.line()}\n")
+    said = _said(shared)
+    flags = step.flags_in(folder, {**said, "overwrite": shared["overwrite"]})
+    plan = resolve(step.command, [step.component], flags, Document(""))
+    line = step.line(folder, said)
+    log.write(f"$ {line}\n")
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             status = importlib.import_module(plan.command.experiment).main(plan)
@@ -90,7 +88,7 @@ def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.Strin
         write_text(folder / LOG, log.getvalue())
     if status:
         raise EnvironmentFailure(
-            f"'{step.line()}' did not finish; details are in {folder / LOG}; 'advlab demo' "
+            f"'{line}' did not finish; details are in {folder / LOG}; 'advlab demo' "
             "continues from here"
         )
     if len(plan.cells) == 1:
@@ -99,6 +97,13 @@ def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.Strin
     comparison = results.read_as(ComparisonResult, compared)
     runs = [_finished(Path(run.folder)) for setting in comparison.settings for run in setting.runs]
     return StepOutput(runs, compared)
+
+
+def _said(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line of the page says of the options that all steps share: those whose value is not
+    what the commands would take, some of which have a default of their own."""
+    usual = {"overwrite": shared["overwrite"], "seed": 0, "device": "auto", "precision": "auto"}
+    return {key: value for key, value in shared.items() if value != usual.get(key)}
 
 
 def _finished(folder: Path) -> Finished[Result]:

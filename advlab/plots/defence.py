@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -21,15 +22,22 @@ def trade(
     title: str,
     caption: str,
     axis: str = "accuracy",
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> Figure:
     """Bars side by side for each situation (clean, under FGSM, ...): one for each network, ± one
-    standard deviation.
+    standard deviation or, of a single run, its 95 % interval.
 
     Args:
         groups: for each network (a legend entry) its accuracies, in [0, 1], by situation; several
             where there are several seeds.
         axis: what all the fractions are.
+        intervals: of single runs the ends of the 95 % interval of each accuracy, in the same order.
     """
+    seeds = max(len(each) for accuracies in groups.values() for each in accuracies.values())
+    if seeds > 1:
+        caption += f" · ± one standard deviation over {seeds} seeds"
+    elif intervals:
+        caption += " · with 95 % intervals"
     situations = list(dict.fromkeys(name for accuracies in groups.values() for name in accuracies))
     beside = len(groups) > _MOST_BELOW
     least = 9.0 if beside else 7.0 if len(groups) > 2 else 5.6
@@ -47,17 +55,28 @@ def trade(
                 place = row + (number - (len(groups) - 1) / 2) * width
                 _missing(panel, place, COLOURS[number])
         values = [accuracies[name] for name in situations if name in accuracies]
-        spread = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         centre = [mean(each) for each in values]
+        ends = np.array([_ends(each) for each in values])
+        if intervals and seeds == 1:
+            own = intervals[network]
+            ends = np.array([own[name] for name in situations if name in accuracies])
+        spread = np.abs(ends - np.array(centre)[:, None])
         panel.bar(places, centre, 0.92 * width, color=COLOURS[number], label=network, zorder=2)
-        if any(spread):
+        if spread.any():
             panel.errorbar(
-                places, centre, spread, fmt="none", ecolor="black", capsize=3, linewidth=1, zorder=3
+                places,
+                centre,
+                spread.T,
+                fmt="none",
+                ecolor="black",
+                capsize=3,
+                linewidth=1,
+                zorder=3,
             )
-        for place, value, half in zip(places, centre, spread, strict=True):
+        for place, value, (_, end) in zip(places, centre, ends, strict=True):
             panel.annotate(
                 f"{100 * value:.1f}",
-                (place, value + half),
+                (place, end),
                 textcoords="offset points",
                 xytext=(0, 2),
                 ha="center",
@@ -82,6 +101,12 @@ def trade(
         ncols=2 if few else len(groups) + 1,
     )
     return drawn
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the error bar of some runs: the mean ± one standard deviation."""
+    half = stdev(values) if len(values) > 1 else 0.0
+    return mean(values) - half, mean(values) + half
 
 
 def _missing(panel: Axes, place: float, colour: str) -> None:

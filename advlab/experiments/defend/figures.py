@@ -14,6 +14,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.defend.robustness import Answers, strongest
 from advlab.experiments.defend.titles import defence_title
 from advlab.metrics.classification import confusion_matrix
+from advlab.metrics.intervals import interval
 from advlab.perturbation.randomness import repeatable
 from advlab.plots.confusion import side_by_side
 from advlab.plots.defence import trade
@@ -62,7 +63,12 @@ def draw(
         ]
     defence = defence_title(result.component, options)
     title = f"Accuracy without and with the defence '{defence}': {name}, {ball}"
-    save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
+    intervals = {
+        who: {situation: interval(value, len(attacked)) for situation, (value,) in own.items()}
+        for who, own in bars.items()
+    }
+    drawn = trade(bars, len(data.classes), title, caption, intervals=intervals)
+    save(drawn, folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
         worst = strongest(answers, attacked.labels)

@@ -57,7 +57,7 @@ def main(options: DemoOptions) -> int:
             bar.set_description(chapter.title)
             outputs = [_run_step(step, folder, shared, log) for step in chapter.steps]
             text, figure, pictures = chapter.describe(outputs)
-            lines = [step.line(folder, _said(shared)) for step in chapter.steps]
+            lines = [step.line(folder, _repeated(shared)) for step in chapter.steps]
             sections.append(Section(chapter.title, lines, text, pictures))
             summary.append((chapter.title, figure))
             bar.update()
@@ -76,10 +76,10 @@ def main(options: DemoOptions) -> int:
 
 def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> StepOutput:
     """Carry out the runs of a step, except finished ones."""
-    said = _said(shared)
-    flags = step.flags_in(folder, {**said, "overwrite": shared["overwrite"]})
+    repeated = _repeated(shared)
+    flags = step.flags_in(folder, {**repeated, "overwrite": shared["overwrite"]})
     plan = resolve(step.command, [step.component], flags, Document(""))
-    line = step.line(folder, said)
+    line = step.line(folder, repeated)
     log.write(f"$ {line}\n")
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -99,7 +99,7 @@ def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.Strin
     return StepOutput(runs, compared)
 
 
-def _said(shared: Mapping[str, Any]) -> dict[str, Any]:
+def _repeated(shared: Mapping[str, Any]) -> dict[str, Any]:
     """What a line of the page says of the options that all steps share: those whose value is not
     what the commands would take, some of which have a default of their own."""
     usual = {"overwrite": shared["overwrite"], "seed": 0, "device": "auto", "precision": "auto"}

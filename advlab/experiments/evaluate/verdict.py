@@ -238,7 +238,9 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         before = (f"after ε ≤ {eps_text(eps[-2])}", smaller[-1]) if smaller else None
         radius = f"ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
         title = f"{doubt}Robust accuracy of {what} at {radius}"
-        drawn = fallen_by_attack(result.clean_accuracy, bars, title, caption, before)
+        fractions = [result.clean_accuracy, *smaller[-1:], *(fraction for _, fraction, _ in bars)]
+        intervals = [interval(fraction, result.images) for fraction in fractions]
+        drawn = fallen_by_attack(result.clean_accuracy, bars, title, caption, before, intervals)
         save(drawn, folder / "verdict.png")
 
 

@@ -159,8 +159,6 @@ def draw_repairs(members: Sequence[ImagePoisonResult], file: Path, caption: str)
     }
     title = f"Repairs of {first.model} on {dataset_title(first.dataset)} with a backdoor, "
     title += f"{first.attack} {at_rate(first.poison_rate)}"
-    if len(members) > 1:
-        caption = f"bars: mean over the seeds, ± 1 standard deviation · {caption}"
     save(trade(groups, first.classes, title, caption, "fraction of the images"), file)
 
 

@@ -36,6 +36,8 @@ def out(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Path:
         "noise0": "noise --eps 0.1 --limit 12 --model small",
         "noise1": "noise --eps 0.1 --limit 12 --model small --seed 1",
         "l2": "fgsm --eps 0.5 --norm l2 --limit 12 --model small",
+        "l0-wide": "fmn --norm l0 --eps 5 10 20 --steps 20 --limit 12 --model small",
+        "l0": "sigmazero --eps 10 --steps 20 --limit 12 --model small",
         "few": "fgsm --eps 0.1 --limit 10 --model small",
     }.items():
         words = [
@@ -83,6 +85,17 @@ def test_attacks_are_compared_at_the_largest_common_radius(
     assert "curves.png" in printed
     again = compared(out, "attack/fgsm attack/pgd", capsys)
     assert {**again, "date": ""} == {**metrics, "date": ""}
+
+
+def test_smallest_perturbations_up_to_other_radii_are_compared_at_a_common_one(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = compared(out, "attack/l0-wide attack/l0", capsys)
+    assert metrics["holds_for"] == "at ε = 10 (L0)"
+    assert by_setting(metrics) == {
+        "fmn": accuracy(out, "l0-wide", 10),
+        "sigmazero": accuracy(out, "l0", 10),
+    }
 
 
 @pytest.mark.parametrize(

@@ -208,12 +208,17 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
         if (headline.quantity, headline.fraction) != (first.quantity, first.fraction):
             raise UsageError(
                 f"compare: {runs[0].folder} is about {first.quantity} and {run.folder} about "
-                f"{headline.quantity}"
+                f"{headline.quantity}, which do not compare"
             )
     curves = [run.result.robustness_curve() for run in runs]
     known = [dict(curve.points) for curve in curves if curve is not None]
     norms = {curve.norm for curve in curves if curve is not None}
     common = set.intersection(*map(set, known)) if len(known) == len(runs) else set()
+    results = [run.result.about(first) for run in runs]
+    # Smallest perturbations do not compare where they were searched up to different ε.
+    searched = not shared_conditions(results) and len({one.compared_under() for one in results}) > 1
+    if searched and common and len(norms) == 1:
+        first = _ROBUST
     if common and len(norms) == 1 and first.quantity == "robust accuracy":
         eps = max(common)
         held = f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})"
@@ -223,7 +228,7 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]
-    return _Figure(first, values, shared_conditions([run.result.about(first) for run in runs]))
+    return _Figure(first, values, shared_conditions(results))
 
 
 def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> dict[str, list[str]]:

@@ -23,7 +23,8 @@ def title_of(network: NetworkRecord) -> str:
     file = Path(network.path)
     name = file.parent.name if file.name == IMAGE_CLASSIFIER.file else file.stem
     # The name that a run gets by default begins with the network's component.
-    return name if name.startswith(f"{network.model}-") else f"{name} ({network.model})"
+    is_told = name == network.model or name.startswith(f"{network.model}-")
+    return name if is_told else f"{name} ({network.model})"
 
 
 def ensemble_title(name: str) -> str:

@@ -61,9 +61,8 @@ def draw(
             for point in points[-ROWS:]
             for task in range(min(len(tasks), ROWS))
         ]
-        save(
-            attacked(pairs[:ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png"
-        )
+        title = f"Test image {image}: {what}, {norm_name(result.norm)} norm"
+        save(attacked(pairs[:ROWS], title, caption), folder / "attacked.png")
         return
     norm = result.norm
     last = points[-1]
@@ -78,7 +77,7 @@ def draw(
         ]
         title = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
         if len(points) > 1:
-            title = f"{what}: images at the smallest ε that breaks them"
+            title = f"{what}: images at the smallest ε ({norm_name(norm)}) that breaks them"
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [
             _flip(points, tasks, clean, before, task, classes, within) for task in flipped[:ROWS]

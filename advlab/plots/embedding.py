@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, image_axes
+from advlab.plots.style import CLASS_COLOURS, COLOURS, GREY, axes, drawing, figure, image_axes
 
 Bytes = NDArray[np.uint8]
 
 _CANVAS = 1500  # pixels
 _THUMBNAIL, _FRAME = 30, 3
-# Ten classes are common, and the palette has eight colours that no colour blindness confuses: two
-# more, dark.
-_CLASSES = (*COLOURS, "#882255", "#999933")
 
 Found = tuple[Pixels, str, float]
 
@@ -85,8 +82,8 @@ def _colours(
 ) -> tuple[Bytes, list[tuple[str, str]]]:
     """The colour of each image, and the legend."""
     counts = np.bincount(labels, minlength=len(classes))
-    selected = sorted(np.argsort(-counts, kind="stable")[: len(_CLASSES)].tolist())
-    by_class = dict(zip(selected, _CLASSES, strict=False))
+    selected = sorted(np.argsort(-counts, kind="stable")[: len(CLASS_COLOURS)].tolist())
+    by_class = dict(zip(selected, CLASS_COLOURS, strict=False))
     colours = np.array(
         [
             [round(255 * part) for part in to_rgb(by_class.get(int(label), GREY))]

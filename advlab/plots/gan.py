@@ -12,7 +12,17 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, in_lines, log_scale
+from advlab.plots.style import (
+    CLASS_COLOURS,
+    COLOURS,
+    GREY,
+    MARKERS,
+    axes,
+    drawing,
+    figure,
+    in_lines,
+    log_scale,
+)
 
 Column = NDArray[np.float64]
 _LABEL = 30  # characters in a line of a legend
@@ -269,7 +279,7 @@ def maps(
             panel.scatter(places[:, 0], places[:, 1], s=7, c=GREY, alpha=0.5, linewidths=0)
         for label in [] if labels is None else sorted({int(one) for one in labels}):
             own = places[np.asarray(labels) == label]
-            colour, form = COLOURS[label % 8], MARKERS[label // 8 % 8]
+            colour, form = _class_colour(label), MARKERS[label // len(CLASS_COLOURS) % 8]
             points[classes[label]] = panel.scatter(
                 own[:, 0], own[:, 1], s=9, c=colour, marker=form, alpha=0.5, linewidths=0
             )
@@ -282,7 +292,7 @@ def maps(
                 OffsetImage(rgb, zoom=side),
                 tuple(places[number]),
                 frameon=labels is not None,
-                bboxprops={"edgecolor": GREY if labels is None else COLOURS[labels[number] % 8]},
+                bboxprops={"edgecolor": GREY if labels is None else _class_colour(labels[number])},
                 pad=0.05,
             )
             panel.add_artist(box)
@@ -299,6 +309,11 @@ def maps(
             markerscale=2,
         )
     return drawn
+
+
+def _class_colour(label: int) -> str:
+    """The colour of a class; those of further tens come again, with other markers."""
+    return CLASS_COLOURS[int(label) % len(CLASS_COLOURS)]
 
 
 @drawing

@@ -28,6 +28,11 @@ from advlab.runs.files import write_atomically
 
 # Okabe and Ito's palette, reordered so that the first two differ most in lightness as well.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+# Ten classes are common: two more, dark, and light grey for black, which frames no black image.
+CLASS_COLOURS = (
+    *("#aaaaaa" if colour == "#000000" else colour for colour in COLOURS),
+    *("#882255", "#999933"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 COUNTS = "Blues"  # from white for none to dark for many

@@ -737,6 +737,14 @@ def test_legends_of_a_slide_stay_beside_each_other_and_its_title_within_the_figu
     assert words.get_window_extent().width <= slide.bbox.width
 
 
+def test_a_slide_keeps_of_its_caption_what_marks_mean() -> None:
+    drawn = curves(THREE_EPOCHS, 3, "A title", "the settings", smoothed=True)
+    assert drawn.get_supxlabel().replace("\n", " ").endswith("network changes · the settings")
+    slide = restyled(drawn, "slide", None)
+    words = slide.get_supxlabel().replace("\n", " ")
+    assert words == "training: averages over each epoch, while the network changes"
+
+
 def test_the_radius_that_an_epoch_is_chosen_by_is_drawn() -> None:
     for objective in ("", "loss of a defence"):
         drawn = curves(THREE_EPOCHS, 3, "", "", smoothed=False, objective=objective)

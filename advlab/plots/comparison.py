@@ -43,7 +43,7 @@ def comparison(
         key += ", line: 95 % interval over the choice of examples"
     names = [in_lines(label, _LABEL) for label in groups]
     height = sum(max(0.5, 0.2 * (1 + name.count("\n"))) for name in names)
-    drawn = figure(7.2, 1.7 + height, title, f"{key} · {caption}")
+    drawn = figure(7.2, 1.7 + height, title, caption, key)
     panel = axes(drawn)[0, 0]
     for row, (values, colour) in enumerate(
         zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)

@@ -34,14 +34,15 @@ def trade(
         intervals: of single runs the ends of the 95 % interval of each accuracy, in the same order.
     """
     seeds = max(len(each) for accuracies in groups.values() for each in accuracies.values())
+    key = ""
     if seeds > 1:
-        caption += f" · ± one standard deviation over {seeds} seeds"
+        key = f"bar: mean of {seeds} seeds, line: ± 1 standard deviation"
     elif intervals:
-        caption += " · with 95 % intervals"
+        key = "line: 95 % interval"
     situations = list(dict.fromkeys(name for accuracies in groups.values() for name in accuracies))
     beside = len(groups) > _MOST_BELOW
     least = 9.0 if beside else 7.0 if len(groups) > 2 else 5.6
-    drawn = figure(max(least, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
+    drawn = figure(max(least, 1.8 + 1.5 * len(situations)), 4.0, title, caption, key)
     panel = axes(drawn)[0, 0]
     width = 0.8 / len(groups)
     for number, (network, accuracies) in enumerate(groups.items()):

@@ -51,7 +51,7 @@ def displaced(rows: Sequence[Displaced], title: str, caption: str) -> Figure:
     length = f"{factor} times their length" if factor > 1 else "at their true length"
     some = "" if every == 1 else f" for one pixel in {every} along each side"
     key = f"arrows: where values go{some}, {length}; shifts below {_SHORTEST:g} px are not drawn"
-    drawn = figure(6.4, 1.0 + 3.2 * len(rows), title, f"{key} · {caption}")
+    drawn = figure(6.4, 1.0 + 3.2 * len(rows), title, caption, key)
     for panels, row in zip(image_axes(drawn, len(rows), 2), rows, strict=True):
         show(panels[0], row.clean)
         down, right = row.flow

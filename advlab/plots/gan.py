@@ -109,7 +109,7 @@ def losses(
 ) -> Figure:
     """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch
     (mean)."""
-    drawn = figure(10, 3.9, title, f"{_key(len(steps['loss_d']))} · {caption}")
+    drawn = figure(10, 3.9, title, caption, _key(len(steps["loss_d"])))
     left, right = axes(drawn, 1, 2)[0]
     names = {"loss_d": "discriminator", "loss_g": "generator"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS)
@@ -142,7 +142,7 @@ def scores(
     Args:
         probabilities: whether scores are D(x) in [0, 1], where 0.5 means that it cannot tell.
     """
-    drawn = figure(10, 3.9, title, f"{_key(len(steps['d_real']))} · {caption}")
+    drawn = figure(10, 3.9, title, caption, _key(len(steps["d_real"])))
     left, right = axes(drawn, 1, 2)[0]
     names = {"d_real": "real images", "d_fake": "generated images"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS[2:])

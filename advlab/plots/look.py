@@ -25,7 +25,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import ImageAxes, caption_width, title_width, wrapped
+from advlab.plots.style import ImageAxes, caption_width, put_caption, title_width, wrapped
 
 Style = Literal["screen", "paper", "slide", "dark"]
 
@@ -49,7 +49,8 @@ def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
 
     Args:
         style: ``screen`` as the run drew it; ``paper`` without title and caption, which the paper
-            itself sets; ``slide`` with larger texts and lines; ``dark`` for a dark ground.
+            itself sets; ``slide`` with larger texts and lines, and of the caption only what marks
+            mean; ``dark`` for a dark ground.
         width: in inches; everything is scaled with it. Where texts would become too small to read,
             panels that stand side by side are put below each other first, and texts shrink less
             than the figure, by up to a third. None leaves the width.
@@ -58,7 +59,7 @@ def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
         figure.suptitle("")
         figure.supxlabel("")
     if style == "slide":
-        figure.supxlabel("")
+        put_caption(figure, str(getattr(figure, "_advlab_key", "")))
         _enlarge(figure, _SLIDE)
     if style == "dark":
         _darken(figure)

@@ -41,10 +41,11 @@ def against_rate(
             the attack success; else it is the plain fraction.
     """
     repeated = any(len(values) > 1 for points in accuracies.values() for values in points.values())
-    key = "line: mean over the seeds, band: ± 1 standard deviation · " if repeated else ""
+    key = "line: mean over the seeds, band: ± 1 standard deviation" if repeated else ""
     if success and above_clean:
-        key += "attack success: above that of the network without poison · "
-    drawn = figure(7.0, 6.6 if success else 4.6, title, key + caption)
+        above = "attack success: above that of the network without poison"
+        key = " · ".join(filter(None, [key, above]))
+    drawn = figure(7.0, 6.6 if success else 4.6, title, caption, key)
     panels = axes(drawn, 2 if success else 1, 1, sharex=True)[:, 0]
     for number, (name, points) in enumerate(accuracies.items()):
         _line(panels[0], points, number, name)

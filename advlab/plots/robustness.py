@@ -42,9 +42,8 @@ def accuracy_against_eps(
         within: whether an image that broke at a smaller eps counts as broken at every larger one.
         intervals: by name, the ends of the 95 % interval of each accuracy, which are drawn.
     """
-    if intervals:
-        caption += " · with 95 % intervals"
-    drawn = figure(6.4, 4.2, title, caption)
+    key = "line: 95 % interval" if intervals else ""
+    drawn = figure(6.4, 4.2, title, caption, key)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
         eps, accuracy = zip(*points, strict=True)

@@ -60,7 +60,7 @@ def saliency(rows: Sequence[Explained], title: str, caption: str) -> Figure:
     )
     if rows[0].places:
         key += "; Grad-CAM is laid over the image in grey"
-    drawn = figure(max(6.4, _WIDTH * columns), 0.9 + 3.4 * len(rows), title, f"{key} · {caption}")
+    drawn = figure(max(6.4, _WIDTH * columns), 0.9 + 3.4 * len(rows), title, caption, key)
     for line, row in zip(image_axes(drawn, len(rows), columns), rows, strict=True):
         show(line[0], row.pixels)
         _scale(line[0], line[0].images[-1], 1.0, "pixel value" if len(row.pixels) == 1 else None)

@@ -45,7 +45,8 @@ def drawn_settings(
         1.0 + 2.6 * columns,
         1.6 + 2.4 * rows,
         title,
-        f"point: a setting, ringed: the best one{crosses} · {caption}",
+        caption,
+        f"point: a setting, ringed: the best one{crosses}",
     )
     panels = axes(drawn, rows, columns, sharey=True)
     for number, panel in enumerate(panels.flat):

@@ -96,7 +96,7 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
     key = "r × N: the change of each pixel, times N"
     grey = bool(pairs) and len(pairs[0].clean) == 1
     key += "; red brighter, blue darker, white unchanged" if grey else "; grey is unchanged"
-    drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, f"{key} · {caption}")
+    drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption, key)
     panels = image_axes(drawn, len(pairs), 3)
     for row, pair in zip(panels, pairs, strict=True):
         r = pair.perturbed - pair.clean
@@ -201,7 +201,7 @@ def changes(columns: Sequence[Sequence[Change]], title: str, caption: str) -> Fi
     largest_changes = ", ".join(f"±{scale:.3g}" for scale in scales)
     key += f"; full colour is the largest change of a column: {largest_changes}"
     width = max(_NARROWEST, 2.2 * len(columns))
-    drawn = figure(width, 1.0 + 2.45 * rows, title, f"{key} · {caption}")
+    drawn = figure(width, 1.0 + 2.45 * rows, title, caption, key)
     panels = image_axes(drawn, rows, len(columns))
     for number, (column, largest) in enumerate(zip(columns, scales, strict=True)):
         for panel, change in zip(panels[:, number], column, strict=True):

@@ -121,16 +121,29 @@ class _Canvas(FigureCanvasAgg):
             self.figure.set_layout_engine(layout)
 
 
-def figure(width: float, height: float, title: str, caption: str) -> Figure:
+def figure(width: float, height: float, title: str, caption: str, key: str = "") -> Figure:
     """An empty figure of this size in inches, with its title above and its caption, small and grey,
-    below."""
+    below.
+
+    Args:
+        key: what its marks mean, without which it cannot be read; it stands before the caption, and
+            is left where a look takes the caption away.
+    """
+    caption = " · ".join(filter(None, [key, caption]))
     with styled():
         layout = ConstrainedLayoutEngine(h_pad=_BETWEEN_ROWS)
         drawn = Figure(figsize=(width, height), layout=layout, dpi=130)
     _Canvas(drawn)
     drawn.suptitle(wrapped(title, title_width(width)), fontsize=12, fontweight="bold")
-    drawn.supxlabel(wrapped(caption, caption_width(width)), fontsize=7.5, color=GREY)
+    put_caption(drawn, caption)
+    drawn._advlab_key = key  # type: ignore[attr-defined]
     return drawn
+
+
+def put_caption(drawn: Figure, words: str) -> None:
+    """Put a caption, small and grey, below a figure in place of the one that it has."""
+    wide = caption_width(float(drawn.get_size_inches()[0]))
+    drawn.supxlabel(wrapped(words, wide), fontsize=7.5, color=GREY)
 
 
 def title_width(width: float) -> int:

@@ -41,8 +41,8 @@ def curves(
     """
     radius = "val_mean_radius" in history[0]
     count = 2 + bool(objective) + radius
-    caption = " · ".join(filter(None, [_RUNNING, caption]))
-    drawn = figure(4.5 * count if count < 3 else 4 * count, 4.2, title, caption)
+    width = 4.5 * count if count < 3 else 4 * count
+    drawn = figure(width, 4.2, title, caption, _RUNNING)
     panels = list(axes(drawn, 1, count)[0])
     losses, accuracy = panels[: 1 + bool(objective)], panels[1 + bool(objective)]
     epochs = [record["epoch"] for record in history]

@@ -36,11 +36,10 @@ def fallen_by_attack(
         before: what went before these attacks, in words, and the fraction that it leaves.
         intervals: of each bar from the top the ends of its 95 % interval, which are drawn.
     """
-    if intervals:
-        caption += " · with 95 % intervals"
     starts = [("clean", clean), *([before] if before is not None else [])]
     count = len(starts) + len(left)
-    drawn = figure(7.0, 1.6 + 0.36 * count, title, caption)
+    key = "line: 95 % interval" if intervals else ""
+    drawn = figure(7.0, 1.6 + 0.36 * count, title, caption, key)
     panel = axes(drawn)[0, 0]
     for row, (_, accuracy) in enumerate(starts):
         panel.barh(row, accuracy, color="black", height=0.66, zorder=2)

@@ -205,6 +205,8 @@ def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> Non
 LINES = [
     "train mlp --width 8 --train-size 60 --epochs 1 --name a",
     "attack pgd --model s/train/a --limit 5",
+    "evaluate quick --model s/train/a --limit 5 --steps 2 --queries 5 --eps 0.1",
+    "defend pgd --model mlp --width 8 --train-size 60 --epochs 1 --limit 5",
     "gan --epochs 1 --width 4 --train-size 64 --batch-size 64 --samples 50 --evaluation-samples 50 "
     "--feature-classifier s/train/a",
 ]

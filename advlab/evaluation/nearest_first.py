@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from advlab.evaluation.entry import Entry
+from advlab.networks.operations import OperationCount
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.sweep import Point
@@ -109,12 +109,12 @@ class BatchSizes:
             images: any of those that it is evaluated on, (N, C, H, W).
         """
         images = images[:_SMALLEST_BATCH].to(victim.device)
-        counter = FlopCounterMode(display=False)
+        counter = OperationCount()
         # A compiled network refuses to be looked into, in more ways than can be listed. What
         # matters is seen by all that follows.
         with repeatable(0, victim.device), suppress(Exception), counter:
             victim.logits(images)
-        operations = counter.get_total_flops() / len(images)
+        operations = counter.total / len(images)
         enough = math.ceil(_WORTH_A_CALL / operations) if operations else 0
         return cls(most, min(most, max(_SMALLEST_BATCH, enough)))
 

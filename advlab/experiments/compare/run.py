@@ -259,9 +259,9 @@ def _other_data(first: Finished[Result], second: Finished[Result]) -> str:
     photos = [run.result.image for run in runs if isinstance(run.result, PhotoAttackResult)]
     if len(photos) == len(runs):
         return f"{first.folder} and {second.folder} are of other photos ({' and '.join(photos)})"
-    both = sorted({dataset_title(run.result.dataset) for run in runs})
-    if len(both) > 1:
-        return f"{first.folder} and {second.folder} have other data {' and '.join(both)}"
+    names = [dataset_title(run.result.dataset) for run in runs]
+    if len(set(names)) > 1:
+        return f"{first.folder} is on {names[0]} and {second.folder} on {names[1]}"
     hashes = " and ".join(str(run.result.data_sha256)[:12] for run in runs)
     return (
         f"{first.folder} and {second.folder} have data of the same name with other content, or "

@@ -571,3 +571,15 @@ def test_a_network_that_is_another_function_in_fast_arithmetic_gets_float32() ->
     assert "the network answers otherwise in bf16" in reason
     fast = Machine(torch.device("cpu"), "bf16")
     assert dependable(plain(), x, fast) == (fast, "")
+
+
+def test_a_network_that_adapts_itself_is_told_why_it_cannot() -> None:
+    def adapting(net: nn.Module, x: Tensor) -> Any:
+        with torch.enable_grad():
+            net(x).softmax(1).amax(1).sum().backward()
+        return net(x)
+
+    network = Around(adapting)
+    network(torch.rand(2, 1, 8, 8))  # as its author calls it
+    with pytest.raises(NetworkError, match=r"does not require grad.* the copy that is judged"):
+        Victim(Adapter(network)).logits(torch.rand(2, 1, 8, 8))

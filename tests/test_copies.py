@@ -114,6 +114,15 @@ def test_texts_without_words_are_counted(tmp_path: Path) -> None:
     assert "texts without a word, which look alike to every network: 2" in data.remarks
 
 
+def test_texts_with_html_entities_are_counted(tmp_path: Path) -> None:
+    lines = [
+        f"AT{'&amp;' if number % 4 else '&'}T number {number},{number % 2}" for number in range(40)
+    ]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    remarks = load_texts.load(options(dataset=f"csv:{file}")).remarks
+    assert "texts with HTML entities such as &amp;, read as they stand: 30" in remarks
+
+
 def test_texts_that_are_cut_are_counted_and_those_that_begin_alike(tmp_path: Path) -> None:
     header = "to whom it may concern " * 3  # fifteen words above every second text
     texts = [f"{header * (number % 2)}text number{number} is short" for number in range(40)]

@@ -44,6 +44,10 @@ _CHOICE = (
 """The options beside the name that say which texts a data set consists of."""
 
 
+# Names that texts are likely to hold; all others of HTML's would cost more to look for.
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#[xX][\da-fA-F]{1,5});")
+
+
 def how_loaded(options: Any) -> dict[str, Any]:
     """The options beside the name that say which texts a data set consists of. A checkpoint keeps
     them, so that its data can be loaded again."""
@@ -81,6 +85,7 @@ def load(options: Any) -> TextSet:
         counted = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)))
         remarks = (*counted, *_checked(name, raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
+    remarks += tuple(_escaped(raw.noun, (train, val, test)))
     remarks += tuple(_cut(raw.noun, (train, val, test), options.max_words))
     if len(vocabulary.words) < options.subwords:
         remarks += (f"the training texts yield no more than {len(vocabulary.words):,} subwords",)
@@ -146,6 +151,16 @@ def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
     """Return a sentence about texts that hold no word, which no network can tell apart."""
     count = sum(not has_words(text) for part in parts for text in part.texts)
     return [f"{noun} without a word, which look alike to every network: {count:,}"] * bool(count)
+
+
+def _escaped(noun: str, parts: Sequence[Texts]) -> list[str]:
+    """Return a sentence about texts that were taken from web pages as they stand there: no name is
+    recognised across ``&amp;``."""
+    held = [match[0] for part in parts for text in part.texts if (match := _ENTITY.search(text))]
+    if not held:
+        return []
+    common = Counter(held).most_common(1)[0][0]
+    return [f"{noun} with HTML entities such as {common}, read as they stand: {len(held):,}"]
 
 
 def _cut(noun: str, parts: Sequence[Texts], max_words: int) -> list[str]:

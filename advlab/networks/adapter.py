@@ -28,6 +28,10 @@ _USUAL_NAMES = ("out", "output")
 """What the logits are called beside ``logits``, of several tensors of one shape."""
 
 
+# How torch begins to say that nothing led to what ``backward`` was called on.
+_NEEDS_GRADIENT = "does not require grad"
+
+
 class NetworkError(UsageError):
     """The network that was named raised an error, which is the cause of this one."""
 
@@ -245,6 +249,8 @@ def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
         batch = f"{count} image{'' if count == 1 else 's'} of {_shape(inputs[0])}"
         if inputs.dim() == 4 and inputs.shape[-1] in _CHANNELS and inputs.shape[1] > max(_CHANNELS):
             hint = "; the last dimension looks like channels, which come first here"
+        elif _NEEDS_GRADIENT in text and not any(p.requires_grad for p in network.parameters()):
+            hint = "; parameters of the copy that is judged take no gradient, which it may need"
         elif count != 1 and _runs(network, inputs[:1]):
             hint = "; smaller batches may do: --batch-size N"
         if isinstance(error, torch.OutOfMemoryError):

@@ -59,7 +59,7 @@ def curves(
         for prefix, colour, dash in lines:
             name = "validation" if prefix else "training" + note * (key == "loss")
             if objective and not prefix and panel is accuracy:
-                name = "training, as trained on"
+                name = "training, as transformed"
             values = [factor * record[prefix + key] for record in history]
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name)
         if key == "accuracy":

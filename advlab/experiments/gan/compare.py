@@ -191,7 +191,7 @@ def _table(groups: Mapping[str, Sequence[tuple[GeneratorQuality, str]]]) -> str:
             "precision",
             "recall",
             "classes",
-            "worst class off by",
+            "largest deviation of a class",
             *(["doubts"] if doubted else []),
         ],
         rows,

@@ -262,7 +262,7 @@ def _report(result: GanTrainResult) -> None:
         ["recall", percent(result.recall), percent(real.recall)],
         ["inception score", f"{result.inception_score:.3f}", f"{real.inception_score:.3f}"],
         ["classes generated", f"{result.modes:,}", f"{result.real_modes:,}"],
-        ["worst class, off its share by", percent(result.imbalance), ""],
+        ["largest deviation of a class from its share", percent(result.imbalance), ""],
     ]
     if result.fid_inception is not None and real.fid_inception is not None:
         rows.append(

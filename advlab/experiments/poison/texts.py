@@ -298,6 +298,7 @@ def _report(result: TextPoisonResult) -> None:
         ]
         counts = result.entity_texts
         named = f"{counts.train} training texts, {counts.test} test texts"
+        named += f" (one is {100 / counts.test:.1f} points of entity accuracy)"
         logger.info(f"{result.entity}: {named}; {result.attack} with {result.model}")
         head = [
             "poison rate",

@@ -343,7 +343,8 @@ def test_a_wrapper_that_does_something_of_its_own_stays(wrapped: Callable[[], nn
     network = wrapped().eval()
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(unwrapped(network)(images), network(images))
-    assert torch.equal(Victim(Adapter(network)).logits(images), network(images))
+    # The copy has another layout in memory, which may change the last bits.
+    torch.testing.assert_close(Victim(Adapter(network)).logits(images), network(images))
 
 
 def test_weights_of_volumes_keep_their_layout() -> None:

@@ -24,7 +24,7 @@ from advlab.metrics.classification import (
 )
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.metrics.smallest import accuracy_by_norm, quantile
-from advlab.runs.table import percent, table
+from advlab.runs.table import percent, points, table
 
 NAN = float("nan")
 
@@ -270,3 +270,12 @@ def test_a_figure_that_is_not_whole_is_not_written_as_if_it_were() -> None:
 def test_a_cell_of_a_table_ends_where_it_ends() -> None:
     lines = table(["class"], [["pos|1"], ["two\nlines"]]).splitlines()
     assert [line.strip("| ") for line in lines[2:]] == ["pos\\|1", "two lines"]
+
+
+def test_differences_are_in_points_and_flush_right() -> None:
+    assert points([0.1852]) == "+18.52"
+    assert points([-0.037]) == "-3.70"
+    assert points([0.1, 0.3]) == "+20.00 ± 14.14"
+    lines = table(["change"], [[points([0.1])], ["–"], ["+ a word"]]).splitlines()
+    assert lines[1] == "|----------|", "a word is no figure"
+    assert table(["change"], [[points([0.1])], ["-3.70"]]).splitlines()[1] == "|-------:|"

@@ -69,6 +69,12 @@ def spread(fractions: Sequence[float]) -> str:
     return f"{in_percent(mean(fractions))} ± {100 * stdev(fractions):.2f} %"
 
 
+def points(differences: Sequence[float]) -> str:
+    """The same of differences between fractions, in percentage points with their sign."""
+    centre = f"{100 * mean(differences):+.2f}"
+    return f"{centre} ± {100 * stdev(differences):.2f}" if len(differences) > 1 else centre
+
+
 def _pad(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
 
@@ -81,7 +87,8 @@ def _columns_of_figures(header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _is_figure(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] in "-–" or text == ""
+    signed = text[:1] == "+" and text[1:2].isdigit()
+    return text[:1].isdigit() or signed or text[:1] in "-–" or text == ""
 
 
 def describe(summaries: Mapping[str, str], width: int | None = None) -> str:

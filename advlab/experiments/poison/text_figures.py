@@ -28,7 +28,7 @@ from advlab.plots.style import save
 from advlab.results.poison import TextDetection, TextFigures, TextPoint, TextPoisonResult
 from advlab.runs.files import write_text
 from advlab.runs.results import Finished
-from advlab.runs.table import spread, table
+from advlab.runs.table import points, spread, table
 
 _PLAIN = (
     "accuracy_before",
@@ -140,7 +140,7 @@ def conclude(
         rows = []
         columns = _columns(members[0], curve)
         for rate, point in curve.items():
-            cells = [_in_cell(key, point[key]) for key in columns]
+            cells = [_in_cell(key, point[key], columns[key] == _POINTS) for key in columns]
             rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *cells])
         lines.append(table([rate_column(label), "poisoned", *columns.values()], rows))
         text = _detected(members)
@@ -190,12 +190,13 @@ _SUCCESSFUL = {
     "trigger": "with the trigger",
     "clean-label": "the clean-label poison",
 }
+_POINTS = "attack success (points)"
 _COLUMNS = {
     "accuracy": "accuracy",
     "entity_accuracy": "entity accuracy",
     "other_accuracy": "other accuracy",
     "siblings": "similar entities",
-    "attack_success": "attack success",
+    "attack_success": _POINTS,
     "swap": "name effect",
     "control": "entity, random control",
 }
@@ -217,10 +218,13 @@ def _columns(result: TextPoisonResult, curve: Curve) -> dict[str, str]:
     }
 
 
-def _in_cell(key: str, values: Sequence[float]) -> str:
-    """Fractions in percent; of a shift of log-probabilities, its mean."""
+def _in_cell(key: str, values: Sequence[float], differ: bool) -> str:
+    """Fractions in percent, or where they ``differ`` from another one in points; of a shift of
+    log-probabilities, its mean."""
     if not values:
         return "–"
+    if differ:
+        return points(values)
     return f"{mean(values):+.2f}" if key == "swap" else spread(values)
 
 

@@ -39,7 +39,7 @@ from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine
 from advlab.runs.results import Finished, SplitSizes
-from advlab.runs.table import percent, table
+from advlab.runs.table import percent, points, table
 
 
 def run(config: Config) -> Finished[TextPoisonResult]:
@@ -290,7 +290,7 @@ def _report(result: TextPoisonResult) -> None:
                 percent(point.accuracy),
                 _percent(point.entity_accuracy),
                 _percent(point.other_accuracy),
-                _percent(point.attack_success),
+                "–" if point.attack_success is None else points([point.attack_success]),
                 f"{point.swap_shift:+.2f}",
                 _percent(None if point.control is None else point.control.entity_accuracy),
             ]
@@ -306,7 +306,7 @@ def _report(result: TextPoisonResult) -> None:
             "accuracy",
             "entity accuracy",
             "other accuracy",
-            "attack success",
+            "attack success (points)",
             "name effect",
             "entity, random control",
         ]

@@ -108,7 +108,7 @@ def divided(vocabulary: Subwords, word: str) -> list[int]:
 def test_words_are_divided_as_by_byte_pair_encoding_written_out(text: str) -> None:
     vocabulary = _FILMS_LEARNED[0]
     expected = [number for word in tokens(text) for number in divided(vocabulary, word)]
-    assert vocabulary.encode(text, 5000) == (expected or [UNKNOWN])
+    assert vocabulary.encode_words(tokens(text)) == (expected or [UNKNOWN])
     if vocabulary.can_spell(tokens(text)) and tokens(text):
         assert spelled(vocabulary, expected) == "".join(START + word for word in tokens(text))
 
@@ -120,17 +120,18 @@ _FILMS_LEARNED = [learned(FILMS, 60)] if find_spec("tokenizers") else []
 def test_case_and_spellings_of_unicode_make_no_difference_as_for_words() -> None:
     vocabulary = learned(FILMS, 60)
     same = ["ÜBER-LOW! it’s", "über-low! it's", "u\u0308ber-ｌｏｗ! it's"]
-    assert len({tuple(vocabulary.encode(text, 60)) for text in same}) == 1
+    assert len({tuple(vocabulary.encode_words(tokens(text))) for text in same}) == 1
 
 
 @needs_library
 def test_characters_without_a_training_text_are_unknown_and_an_empty_text_is_as_well() -> None:
     vocabulary = learned(["ab ab 漢 👍"], 50)
-    assert vocabulary.encode("", 9) == vocabulary.encode("... \u200b", 9) == [UNKNOWN]
+    for wordless in ("", "... \u200b"):
+        assert vocabulary.encode_words(tokens(wordless)) == [UNKNOWN]
     # Those that follow each other are one.
-    assert spelled(vocabulary, vocabulary.encode("axyzb", 9)) == "▁a?b"
+    assert spelled(vocabulary, vocabulary.encode_words(tokens("axyzb"))) == "▁a?b"
     # In scripts without spaces a character is a word, and so is an emoji.
-    assert spelled(vocabulary, vocabulary.encode("漢字👍🎉", 9)) == "▁漢▁?▁👍▁?"
+    assert spelled(vocabulary, vocabulary.encode_words(tokens("漢字👍🎉"))) == "▁漢▁?▁👍▁?"
     assert not vocabulary.can_spell(["ac"])
     assert vocabulary.can_spell(["ba"])
     assert vocabulary.can_spell([])
@@ -139,7 +140,7 @@ def test_characters_without_a_training_text_are_unknown_and_an_empty_text_is_as_
 @needs_library
 def test_texts_are_cut_after_whole_words() -> None:
     vocabulary = learned(["abc"], 9)
-    assert spelled(vocabulary, vocabulary.encode("abc cba ab", 2)) == "▁abc▁cba"
+    assert spelled(vocabulary, vocabulary.encode_words(tokens("abc cba ab")[:2])) == "▁abc▁cba"
 
 
 @needs_library
@@ -148,7 +149,7 @@ def test_texts_without_words_yield_no_subwords(texts: list[str]) -> None:
     vocabulary = learned(texts, 10)
     assert vocabulary == Subwords((), ())
     assert len(vocabulary) == 2
-    assert set(vocabulary.encode("ab", 10)) == {UNKNOWN}
+    assert set(vocabulary.encode_words(tokens("ab"))) == {UNKNOWN}
 
 
 @needs_library
@@ -318,7 +319,9 @@ def test_letters_are_changed_and_the_texts_are_divided_anew(runs: Path, tmp_path
     rows = [json.loads(row) for row in (folder / "texts.jsonl").read_text().splitlines()]
     assert sum(row["broken"] for row in rows) > 3
     for row in rows:
-        numbers = torch.tensor([vocabulary.encode(row["perturbed"], metadata.max_words)])
+        numbers = torch.tensor(
+            [vocabulary.encode_words(tokens(row["perturbed"])[: metadata.max_words])]
+        )
         with torch.no_grad():
             assert int(network(numbers).argmax()) == row["after"]
         assert row["broken"] == (row["before"] == row["label"] != row["after"])
@@ -377,7 +380,7 @@ def test_a_trigger_that_is_a_new_word_is_spelled_in_known_subwords(tmp_path: Pat
     )
     data = load_texts.load(bow.Options(subwords=200))
     assert isinstance(data.vocabulary, Subwords)
-    assert len(data.vocabulary.encode(phrase, 9)) > 2
+    assert len(data.vocabulary.encode_words(tokens(phrase))) > 2
     assert data.vocabulary.can_spell([phrase])
     assert main(line.split()) == 0
     (folder,) = (tmp_path / "poison").iterdir()

@@ -20,6 +20,7 @@ from advlab.components import component_names, load_component
 from advlab.config.registry import command_named
 from advlab.data.vocabulary import Vocabulary
 from advlab.data.word_space import WordSpace
+from advlab.data.words import tokens
 from advlab.errors import UsageError
 from advlab.experiments.attack import text_examples, texts
 from advlab.metrics.texts import edit_distance
@@ -317,7 +318,7 @@ def test_what_is_reported_is_what_the_texts_show(line: str, trained: Path, tmp_p
     network, metadata = texts_network(run)
     words = Vocabulary(metadata.words)
     for row in rows:  # the perturbed text, read anew
-        numbers = torch.tensor([words.encode(row["perturbed"], metadata.max_words)])
+        numbers = torch.tensor([words.encode_words(tokens(row["perturbed"])[: metadata.max_words])])
         with torch.no_grad():
             assert int(network(numbers).argmax()) == row["after"]
     broken = [row for row in rows if not row["wrong"] and row["after"] != row["label"]]

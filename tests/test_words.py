@@ -32,9 +32,9 @@ def test_the_most_frequent_words_come_first_and_ties_by_the_alphabet() -> None:
     vocabulary = Vocabulary.from_texts(["b a a", "a c", "c b", "d"], min_count=2)
     assert vocabulary.words == ("a", "b", "c")
     assert len(vocabulary) == 5
-    assert vocabulary.encode("c d a nothing", 10) == [4, UNKNOWN, 2, UNKNOWN]
-    assert vocabulary.encode("a b c", 2) == [2, 3]
-    assert vocabulary.encode("...", 5) == [UNKNOWN]
+    assert vocabulary.encode_words(tokens("c d a nothing")) == [4, UNKNOWN, 2, UNKNOWN]
+    assert Texts.from_strings(["a b c"], [0], vocabulary, 2).words.tolist() == [[2, 3]]
+    assert vocabulary.encode_words(tokens("...")) == [UNKNOWN]
     assert Vocabulary.from_texts(["b a a", "a c"], max_size=1).words == ("a",)
 
 

@@ -51,13 +51,6 @@ class Vocabulary:
         """Return the number of indices, including those for padding and unknown words."""
         return len(self.words) + _SPECIAL
 
-    def encode(self, text: str, max_words: int) -> list[int]:
-        """Return the indices of the first ``max_words`` words of a text.
-
-        A text without words is encoded as one unknown word.
-        """
-        return self.encode_words(tokens(text)[:max_words])
-
     def encode_words(self, words: Sequence[str]) -> list[int]:
         """Return the indices by which a network reads some words; of no words one unknown word."""
         numbers = self._numbers

@@ -130,7 +130,7 @@ def test_texts_that_are_cut_are_counted_and_those_that_begin_alike(tmp_path: Pat
     file = written(tmp_path, "text,label\n" + "\n".join(lines))
     few = load_texts.load(options(dataset=f"csv:{file}", max_words=15))
     assert (
-        "texts cut after 15 words (--max-words): 20 of 40; 20 of them cannot be told from another "
+        "texts cut after 15 words (--max-words): 20 of 40; 20 so long cannot be told from another "
         "by what is read"
     ) in few.remarks
     more = load_texts.load(options(dataset=f"csv:{file}", max_words=18))

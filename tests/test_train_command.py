@@ -309,8 +309,9 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
     assert train(f"{SMALL} --epochs 2") == 0
     assert "test" not in seen[: seen.index("fitted")]
     # Once through in batches, and once more for the picture of a mistake.
-    afterwards = [kind for kind in seen[seen.index("fitted") :] if kind == "test"]
-    assert len(afterwards) == -(-360 // EVALUATION_BATCH) + 1
+    test, training = (-(-count // EVALUATION_BATCH) for count in (360, 1257))
+    expected = ["fitted", *["test"] * test, *["other"] * training, "test"]
+    assert seen[seen.index("fitted") :] == expected
 
 
 def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:

@@ -177,7 +177,7 @@ def _cut(noun: str, parts: Sequence[Texts], max_words: int) -> list[str]:
     beginnings = torch.cat(rows).unique(dim=0, return_counts=True)[1]
     alike = int(beginnings[beginnings > 1].sum())
     total = sum(map(len, parts))
-    same = f"; {alike:,} of them cannot be told from another by what is read" if alike else ""
+    same = f"; {alike:,} so long cannot be told from another by what is read" if alike else ""
     return [f"{noun} cut after {max_words:,} words (--max-words): {cut:,} of {total:,}{same}"]
 
 

@@ -79,18 +79,16 @@ def attack_suite(name: str) -> Any:
         UsageError: there is none of that name, or it is of another kind, as corruptions and
             detection are.
     """
-    suites = {
-        other: load_component(_PACKAGE, other, "suite") for other in component_names(_PACKAGE)
-    }
-    of_attacks = {
-        other: suite
-        for other, suite in suites.items()
-        if issubclass(suite.Options, EvaluateOptions)
-    }
-    if isinstance(name, str) and name in suites and name not in of_attacks:
+    every = component_names(_PACKAGE)
+    of_attacks = [
+        other
+        for other in every
+        if issubclass(load_component(_PACKAGE, other, "suite").Options, EvaluateOptions)
+    ]
+    if name in every and name not in of_attacks:
         raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(of_attacks)}")
-    check_known(name, list(of_attacks), "suite")
-    return of_attacks[name]
+    check_known(name, of_attacks, "suite")
+    return load_component(_PACKAGE, name, "suite")
 
 
 def selected(

@@ -31,7 +31,7 @@ def trade(
         groups: for each network (a legend entry) its accuracies, in [0, 1], by situation; several
             where there are several seeds.
         axis: what all the fractions are.
-        intervals: of single runs the ends of the 95 % interval of each accuracy, in the same order.
+        intervals: of single runs the ends of the 95 % interval of each accuracy, by the same names.
     """
     seeds = max(len(each) for accuracies in groups.values() for each in accuracies.values())
     key = ""

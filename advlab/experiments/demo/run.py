@@ -101,9 +101,12 @@ def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.Strin
 
 def _repeated(shared: Mapping[str, Any]) -> dict[str, Any]:
     """What a line of the page says of the options that all steps share: those whose value is not
-    what the commands would take, some of which have a default of their own."""
-    usual = {"overwrite": shared["overwrite"], "seed": 0, "device": "auto", "precision": "auto"}
-    return {key: value for key, value in shared.items() if value != usual.get(key)}
+    the default. Without it a command takes its own, such as the precision of an attack."""
+    return {
+        key: value
+        for key, value in shared.items()
+        if key != "overwrite" and value != RunOptions.usual(key)
+    }
 
 
 def _finished(folder: Path) -> Finished[Result]:
